@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Code(Enum):
@@ -530,6 +533,11 @@ class RateLimitedError(ApiError):
     def __init__(self, reason: Reason, message: str, *, retry_after_seconds: int | None) -> None:
         super().__init__(reason, message)
         self._seconds = retry_after_seconds
+
+    def advised(self, advice: Iterable[str]) -> RateLimitedError:
+        """The same, with sentences on how to ask for less."""
+        message = " ".join([self.message, *dict.fromkeys(advice)])
+        return RateLimitedError(self.reason, message, retry_after_seconds=self._seconds)
 
     @property
     def retryable(self) -> bool:

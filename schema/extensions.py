@@ -13,7 +13,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
-from schema.errors import ApiError, Reason, RequestError
+from schema.errors import ApiError, RateLimitedError, Reason, RequestError
 from schema.limits.cost import check_cost, reported_cost
 from schema.limits.document import read_document
 from schema.limits.prices import points_of, reading_points
@@ -168,7 +168,10 @@ class CostControl(SchemaExtension):
             self._cost = formula.price(*given)
             check_cost(formula, self._cost, self._limit, lambda: advice_on(formula, *given))
             if context.charge is not None:
-                context.charge(self._cost)
+                try:
+                    context.charge(self._cost)
+                except RateLimitedError as error:
+                    raise error if error.retryable else error.advised(advice_on(formula, *given)) from None
             if events := document.events(graphql_schema, _requested_name(execution)):
                 terms = events.terms(*given)
                 execution.context = replace(context, event_terms=terms)

@@ -43,7 +43,7 @@ class GivenArguments:
         return None if value is None else self.value(value, path)
 
     def whole(self, node: FieldNode, name: str) -> Any:
-        """The whole value of an argument, for `filled`: objects as dictionaries of values; None if it is not given."""
+        """The whole value of an argument, for `filled`: objects and lists of values; None if it is not given."""
         value = _of(node, name)
         return None if value is None else self._whole(value)
 
@@ -64,13 +64,15 @@ class GivenArguments:
     def _whole(self, value: ValueNode) -> Any:
         if isinstance(value, ObjectValueNode):
             return {part.name.value: self._whole(part.value) for part in value.fields}
-        return self.value(value)
+        return [self._whole(part) for part in value.values] if isinstance(value, ListValueNode) else self.value(value)
 
 
 def filled(whole: Any, variables: Variables) -> Any:
     """The whole value of an argument, with the variables of a request."""
     if isinstance(whole, ArgumentValue):
         return whole.value(variables)
+    if isinstance(whole, list):
+        return [filled(part, variables) for part in whole]
     return {name: filled(part, variables) for name, part in whole.items()} if isinstance(whole, dict) else whole
 
 

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from schema.ports.values import OrderColumn
@@ -21,21 +22,38 @@ class Spread:
     """How the values of a column spread over the orders. Shares are from 0 to 1.
 
     Attributes:
-        each: the share of the orders that have one value, at most.
-        common: the places of the most common values, with the share of each.
+        each: the share of the orders that have any one value that is not common.
+        common: the most common values, as PostgreSQL writes them, with the share of each.
+        places: the places of those that have one, with the share of each.
         bounds: places that divide all other orders into parts of equal size, in ascending order; empty if unknown.
     """
 
     each: float = 1.0
-    common: Sequence[tuple[float, float]] = ()
+    common: Mapping[str, float] = field(default_factory=dict)
+    places: Sequence[tuple[float, float]] = ()
     bounds: Sequence[float] = ()
+
+    @property
+    def part(self) -> float:
+        """The share of a part: within it the orders may be anywhere. 1 if no part is known."""
+        return 1.0 / (len(self.bounds) - 1) if len(self.bounds) >= _ENDS else 1.0
+
+    def share_of(self, values: Sequence[object]) -> float:
+        """About the share of the orders that have one of these values."""
+        if not self.common:
+            return self.each * len(values)
+        return sum(self.common.get(str(value), self.each) for value in set(values))
+
+    def knows(self, values: Sequence[object]) -> bool:
+        """Whether one of these values is common."""
+        return bool(self.common) and any(str(value) in self.common for value in values)
 
     def between(self, low: float, high: float) -> float:
         """About the share of the orders with values between two places; 1 if that is unknown."""
         if len(self.bounds) < _ENDS:
             return 1.0
-        common = sum(share for place, share in self.common if low <= place <= high)
-        others = 1.0 - sum(share for _, share in self.common)
+        common = sum(share for place, share in self.places if low <= place <= high)
+        others = 1.0 - sum(share for _, share in self.places)
         return min(1.0, common + others * (self._below(high) - self._below(low)) + self.each)
 
     def _below(self, place: float) -> float:
@@ -85,12 +103,12 @@ def place_of(column: OrderColumn, value: object) -> float | None:
 
     Args:
         column: the column.
-        value: a number, or a text as clients and PostgreSQL write it.
+        value: a number, a date, or a text as clients and PostgreSQL write it.
     """
     try:
         if column is OrderColumn.ORDER_DATE:
             return float(date.fromisoformat(str(value)).toordinal())
-        place = float(value) if isinstance(value, int | float | str) else math.nan
+        place = float(value) if isinstance(value, int | float | str | Decimal) else math.nan
     except (ValueError, OverflowError):
         return None
     return place if math.isfinite(place) else None

@@ -58,8 +58,7 @@ def of_orders_statement(
 ) -> sa.Select[Any]:
     """The changes of a window for each of these orders. Each row begins with the order's key, then as in a page."""
     change = tables.change
-    given = sa.bindparam(None, list(keys), type_=ARRAY(sa.BigInteger()))
-    wanted = sa.func.unnest(given).table_valued("o_orderkey", name="wanted").render_derived()
+    wanted = _each(keys)
     conditions = [change.c.o_orderkey == wanted.c.o_orderkey]
     if until is not None:
         conditions.append(change.c.id <= sa.literal(until.id, sa.BigInteger()))
@@ -80,18 +79,31 @@ def by_ids_statement(tables: ChangeTables, ids: Sequence[int]) -> sa.Select[Any]
 def between_statement(
     tables: ChangeTables, after: int, until: int, order_keys: frozenset[int] | None, *, size: int
 ) -> sa.Select[Any]:
-    """The first changes after one position and up to another."""
+    """The first changes after one position and up to another.
+
+    Those of certain orders are looked up order by order: in the order of ids PostgreSQL would read all of the history
+    to find that these orders have no changes.
+    """
     change = tables.change
-    statement = (
+    first = (
         sa.select(change, _MOMENT)
         .where(change.c.id > sa.literal(after, sa.BigInteger()), change.c.id <= sa.literal(until, sa.BigInteger()))
         .order_by(change.c.id)
         .limit(limit(size))
     )
-    if order_keys is not None:
-        given = sa.bindparam(None, sorted(order_keys), type_=ARRAY(sa.BigInteger()))
-        statement = statement.where(change.c.o_orderkey == sa.any_(given))
-    return statement
+    if order_keys is None:
+        return first
+    wanted = _each(sorted(order_keys))
+    of_order = first.where(change.c.o_orderkey == wanted.c.o_orderkey).correlate(wanted).lateral("of_order")
+    return (
+        sa.select(*of_order.c).select_from(wanted.join(of_order, sa.true())).order_by(of_order.c.id).limit(limit(size))
+    )
+
+
+def _each(keys: Sequence[int]) -> sa.TableValuedAlias:
+    """A row for each key."""
+    given = sa.bindparam(None, list(keys), type_=ARRAY(sa.BigInteger()))
+    return sa.func.unnest(given).table_valued("o_orderkey", name="wanted").render_derived()
 
 
 def _conditions(change: sa.Table, chosen: ChangeFilter, until: FeedPlace | None) -> list[sa.ColumnElement[bool]]:

@@ -119,9 +119,16 @@ class PooledConnection:
 
 
 class Compiled:
-    """A statement for asyncpg: its text, its constants, and the names of its parameters in order."""
+    """A statement for asyncpg: its text, its constants, and the names of its parameters in order.
 
-    def __init__(self, statement: sa.ClauseElement) -> None:
+    Args:
+        statement: the statement.
+        by_values: whether it needs a plan for its values. PostgreSQL keeps one plan for all values of a prepared
+            statement after a few executions, so this one is prepared anew each time, in one more round trip.
+    """
+
+    def __init__(self, statement: sa.ClauseElement, *, by_values: bool = False) -> None:
+        self.by_values = by_values
         compiled: Any = statement.compile(dialect=_DIALECT)
         self.text = str(compiled)
         self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
@@ -175,12 +182,17 @@ class Driver:
         values = text.values(parameters)
         started, found = time.perf_counter(), 0
         try:
-            rows: Sequence[Any] = await self._call(self._driver.fetch(text.text, *values))
+            fetch = self._fetch_by_values if text.by_values else self._driver.fetch
+            rows: Sequence[Any] = await self._call(fetch(text.text, *values))
             found = count(rows)
         finally:
             seconds = time.perf_counter() - started
             observe(StatementRun(lambda: text.text, found, seconds, self._pool))
         return rows
+
+    async def _fetch_by_values(self, text: str, *values: Any) -> Sequence[Any]:
+        """The rows of a statement without a name, which PostgreSQL plans for these values."""
+        return await (await self._driver.prepare(text, name="")).fetch(*values)  # type: ignore[no-any-return] # asyncpg has no types
 
     async def value(self, statement: str) -> Any:
         """The first value of a statement."""

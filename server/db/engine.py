@@ -56,6 +56,8 @@ _OPERATION_SECONDS = 3.0
 RANDOM_PAGE_COST = "1.1"
 # A page or a change has no parallel workers: a few slow ones would take all processors from the others.
 _ONE_PROCESSOR: Final = {"max_parallel_workers_per_gather": "0"}
+# Planning takes nothing beside counting, and a plan for all values may read the whole table for a few.
+_COUNTING: Final = {"plan_cache_mode": "force_custom_plan"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             size=_AGGREGATE_CONNECTIONS,
             pool_timeout=_AGGREGATE_WAIT_SECONDS,
             statement_timeout=settings.aggregate_statement_timeout,
+            counts=True,
         ),
     )
 
@@ -195,10 +198,17 @@ def _pool(
     statement_timeout: float,
     brief: int = 0,
     read_only: bool = True,
+    counts: bool = False,
 ) -> Pool:
     return Pool(
         name,
-        _connector(settings, database, statement_timeout=statement_timeout, read_only=read_only, parallel=brief == 0),
+        _connector(
+            settings,
+            database,
+            statement_timeout=statement_timeout,
+            read_only=read_only,
+            counts=counts,
+        ),
         database.wake_up,
         size=size,
         acquisition=pool_timeout,
@@ -215,8 +225,8 @@ def _connector(
     lock_timeout: float | None = None,
     idle_timeout: float = _IDLE_IN_TRANSACTION_SECONDS,
     read_only: bool = True,
+    counts: bool = False,
     purpose: str = "",
-    parallel: bool = True,
 ) -> Callable[[], Awaitable[asyncpg.Connection]]:
     """A function that opens a connection with the session's settings."""
     options: dict[str, Any] = {
@@ -229,7 +239,7 @@ def _connector(
             # A change waits for another one and then decides by what that one has written.
             "default_transaction_isolation": "read committed",
             "random_page_cost": RANDOM_PAGE_COST,
-            **({} if parallel else _ONE_PROCESSOR),
+            **(_COUNTING if counts else _ONE_PROCESSOR),
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout or settings.lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),

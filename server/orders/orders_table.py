@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT
+from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics, Spread, place_of
 from schema.ports.values import OrderColumn
 from server.orders.sql_merged import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,12 +30,6 @@ COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
     OrderColumn.CLERK: "o_clerk",
     OrderColumn.SHIP_PRIORITY: "o_shippriority",
     OrderColumn.COMMENT: "o_comment",
-}
-# The columns whose indexes and spreads matter. No index has the merged status, and comments can only be selected.
-_COLUMNS: Final = {
-    name: column
-    for column, name in COLUMN_NAMES.items()
-    if column not in {OrderColumn.STATUS, OrderColumn.COMMENT, OrderColumn.SHIP_PRIORITY}
 }
 
 
@@ -126,59 +116,12 @@ _READABLE_QUERY = sa.text(
       )
     """
 )
-# The tables under a view and partitions count too. Like PostgreSQL's planner, this scales the rows of the last ANALYZE
-# by the present pages. A page of a table that was never analysed has about 60 orders.
-_STATISTICS_QUERY = sa.text(
-    """
-    WITH RECURSIVE part(oid) AS (
-        SELECT c.oid
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = :schema AND c.relname = :name
-      UNION
-        SELECT below.oid
-        FROM part CROSS JOIN LATERAL (
-            SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = part.oid
-          UNION ALL
-            SELECT d.refobjid
-            FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.objid = r.oid
-            WHERE r.ev_class = part.oid AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-              AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> part.oid
-        ) below(oid)
-    ), relation AS (
-        SELECT c.*, pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::int AS pages
-        FROM part JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind IN ('r', 'm')
-    ), index AS (
-        SELECT ARRAY(
-            SELECT a.attname::text
-            FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(number, position)
-            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.position
-        ) AS columns
-        FROM part JOIN pg_catalog.pg_index i ON i.indrelid = part.oid
-        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
-        WHERE m.amname = 'btree' AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL
-          AND (0 = ALL (i.indoption::int2[]) OR 3 = ALL (i.indoption::int2[]))
-    ), spread AS (
-        SELECT DISTINCT ON (s.attname) s.attname, s.n_distinct, s.most_common_freqs,
-               s.most_common_vals::text::text[] AS common, s.histogram_bounds::text::text[] AS bounds
-        FROM relation r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-        JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = r.relname AND NOT s.inherited
-        WHERE s.attname = ANY (:columns) ORDER BY s.attname, r.reltuples DESC
-    )
-    SELECT json_build_object(
-        'rows', (
-            SELECT sum(CASE WHEN reltuples >= 0 AND relpages > 0 THEN reltuples / relpages ELSE 60 END * pages)
-            FROM relation
-        ),
-        'plain', (SELECT count(*) = 1 FROM part JOIN relation USING (oid)) AND (SELECT count(*) = 1 FROM part),
-        'indexes', (SELECT json_agg(columns) FROM index),
-        'spreads', (SELECT json_agg(spread) FROM spread)
-    )::text
-    """
-).bindparams(sa.bindparam("columns", type_=ARRAY(TEXT())))
 # How often to look for a missing overlay.
 _LOOK_AGAIN_SECONDS = 5.0
-# How old the statistics may be when a price depends on them.
-_MEASURE_AGAIN_SECONDS = 60.0
+
+
+def _nothing() -> None:
+    pass
 
 
 class OrdersTable:
@@ -192,15 +135,14 @@ class OrdersTable:
         self._schema = schema or _DEFAULT_SCHEMA
         self._name = table
         self._changes = changes
+        # Called when it is looked up, at first and after it was forgotten.
+        self.looked_up: Callable[[], None] = _nothing
         self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
         self._found: Orders | None = None
         # The last result of a lookup, with the catalog's answer that it was built from. If the answer is the same, the
         # object is reused, and so are the statements cached for it: a failure may cause many lookups.
         self._built: tuple[tuple[dict[str, str], bool], Orders] | None = None
         self._looked_at = 0.0
-        self._statistics = NO_STATISTICS
-        self._measured_at = -math.inf
-        self._outdated = True
 
     @property
     def qualified_name(self) -> str:
@@ -211,12 +153,7 @@ class OrdersTable:
     def known(self) -> Orders | None:
         """The orders as last looked up; None if they have to be looked up, which only the primary may answer."""
         found = self._found
-        return None if found is None or self._outdated or self._overlay_may_exist_now(found) else found
-
-    def statistics(self) -> OrderStatistics:
-        """What is known of the orders. If it is old, it is looked up again with the next statement."""
-        self._outdated = self._outdated or time.monotonic() - self._measured_at > _MEASURE_AGAIN_SECONDS
-        return self._statistics
+        return None if found is None or self._overlay_may_exist_now(found) else found
 
     async def resolve(self, connection: AsyncConnection) -> Orders:
         """The synced table, its columns keyed by `OrderColumn` values and with their actual types, and the overlay.
@@ -224,15 +161,8 @@ class OrdersTable:
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE. The message names the table, or what is wrong with its columns.
         """
-        if self._outdated:
-            # Statements that begin meanwhile need not look them up too.
-            self._outdated = False
-            try:
-                self._statistics = await self._measured(connection)
-            except BaseException:
-                self._outdated = True
-                raise
-            self._measured_at = time.monotonic()
+        if self._found is None:
+            self.looked_up()
         if self._found is None or self._overlay_may_exist_now(self._found):
             rows = await connection.execute(_CATALOG_QUERY, {"schema": self._schema, "name": self._name})
             columns: dict[str, str] = dict(tuple(row) for row in rows)
@@ -247,18 +177,7 @@ class OrdersTable:
 
     def forget(self) -> None:
         """Look the table up again next time."""
-        self._found, self._outdated = None, True
-
-    async def _measured(self, connection: AsyncConnection) -> OrderStatistics:
-        asked = {"schema": self._schema, "name": self._name, "columns": [*_COLUMNS]}
-        found = json.loads((await connection.execute(_STATISTICS_QUERY, asked)).scalar_one())
-        rows = round(found["rows"] or 0)
-        return OrderStatistics(
-            rows,
-            frozenset(_known_columns(index) for index in found["indexes"] or ()),
-            {_COLUMNS[one["attname"]]: _spread_of(one, rows) for one in found["spreads"] or ()},
-            plain=found["plain"],
-        )
+        self._found = None
 
     def _orders_of(self, columns: dict[str, str], *, has_overlay: bool) -> Orders:
         if self._built is None or self._built[0] != (columns, has_overlay):
@@ -289,23 +208,3 @@ class OrdersTable:
                 public="The orders table has the wrong columns. Try again later.",
             )
         return sa.Table(self._name, sa.MetaData(), *columns, schema=self._schema)
-
-
-def _known_columns(index: Sequence[str]) -> tuple[OrderColumn, ...]:
-    """The columns of an index, up to the first that is of no use here."""
-    return tuple(_COLUMNS[name] for name in takewhile(_COLUMNS.__contains__, index))
-
-
-def _spread_of(found: Mapping[str, Any], rows: int) -> Spread:
-    """The spread of a column from its row of `pg_stats`."""
-    column = _COLUMNS[found["attname"]]
-    # A negative number of different values is a share of the rows.
-    distinct = found["n_distinct"] if found["n_distinct"] >= 0 else -found["n_distinct"] * rows
-    shares = found["most_common_freqs"] or ()
-    places = ((place_of(column, value), share) for value, share in zip(found["common"] or (), shares, strict=True))
-    bounds = (place_of(column, value) for value in found["bounds"] or ())
-    return Spread(
-        each=max([1 / max(1, distinct), *shares[:1]]),
-        common=[(place, share) for place, share in places if place is not None],
-        bounds=sorted(place for place in bounds if place is not None),
-    )

@@ -10,13 +10,15 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 
 from schema.ports.values import OrderColumn, StatsGroup
-from server.orders.sql_pages import limit, order_by, where
+from server.db.driver import Compiled
+from server.orders.sql_pages import conditions_of, limit, order_by, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schema.ports.values import Conditions, Ordering
+    from schema.ports.values import Conditions
     from server.orders.sql_merged import Orders
+    from server.orders.sql_pages import Shape
 
 GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
     StatsGroup.STATUS: OrderColumn.STATUS,
@@ -24,6 +26,7 @@ GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
 }
 _AVERAGE_DECIMALS = 4
 _REMEMBERED_LOOKUPS = 256
+_REMEMBERED_NUMBERED = 256
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
 _LOCATION_IN_SAMPLE = """
@@ -56,39 +59,39 @@ def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Sel
     )
 
 
-def numbered_page_statement(
-    orders: Orders,
-    ordering: Ordering,
-    conditions: Conditions,
-    columns: Sequence[OrderColumn],
-    *,
-    offset: int,
-    size: int,
-) -> sa.Select[Any]:
-    """The page, and one more row, which shows whether there is another page."""
-    if not any(condition.column is OrderColumn.STATUS for condition in conditions):
+@lru_cache(maxsize=_REMEMBERED_NUMBERED)
+def numbered_page(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
+    """The statement of a numbered page, compiled once for a table and a shape. It depends on how much it skips."""
+    return Compiled(numbered_page_statement(orders, shape, columns), by_values=True)
+
+
+def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+    """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
+    travel = order_by(orders, shape.ordering, way=shape.way)
+    size, skipped = limit(shape.size + 1), sa.bindparam("skipped", type_=sa.BigInteger())
+    if OrderColumn.STATUS not in shape.columns:
         # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
         page = (
             sa.select(orders.synced)
-            .where(*where(orders, conditions))
-            .order_by(*order_by(orders, ordering))
-            .limit(limit(size + 1))
-            .offset(sa.literal(offset, sa.BigInteger()))
+            .where(*conditions_of(orders, shape))
+            .order_by(*travel)
+            .limit(size)
+            .offset(skipped)
             .subquery(orders.synced.name)
         )
         orders = orders.among(page)
         return (
             sa.select(*selected(orders, columns))
             .select_from(orders.rows(columns))
-            .order_by(*order_by(orders, ordering))
+            .order_by(*order_by(orders, shape.ordering))
         )
     return (
         sa.select(*selected(orders, columns))
-        .select_from(orders.rows(columns, conditions))
-        .where(*where(orders, conditions))
-        .order_by(*order_by(orders, ordering))
-        .limit(limit(size + 1))
-        .offset(sa.literal(offset, sa.BigInteger()))
+        .select_from(orders.rows({*columns, *shape.columns}))
+        .where(*conditions_of(orders, shape))
+        .order_by(*travel)
+        .limit(size)
+        .offset(skipped)
     )
 
 

@@ -45,7 +45,7 @@ _Piece: TypeAlias = str | sa.ColumnElement[str]
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def json_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
     """The statement of a page, compiled: caching the expression tree would take a hundred times the memory."""
-    return Compiled(json_page_statement(orders, shape, templates, ends=ends))
+    return Compiled(json_page_statement(orders, shape, templates, ends=ends), by_values=shape.by_values)
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.ports.values import Operator, OrderColumn
+from schema.ports.ways import Way
 from server.db.driver import Compiled
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class Shape(NamedTuple):
     position_is_null: bool
     backward: bool
     look_back: bool
+    way: Way
 
     @classmethod
-    def of(cls, request: PageRequest) -> Shape:
-        """The shape of a request."""
+    def of(cls, request: PageRequest, way: Way = Way.SERVED) -> Shape:
+        """The shape of a request that is read in this way."""
         position = request.position
         return cls(
             ordering=request.ordering,
@@ -51,12 +53,18 @@ class Shape(NamedTuple):
             position_is_null=position is not None and position.value is None,
             backward=request.backward,
             look_back=request.look_back and position is not None,
+            way=way,
         )
 
     @property
     def columns(self) -> frozenset[OrderColumn]:
         """The columns that the conditions filter by."""
         return frozenset(column for column, _ in self.comparisons)
+
+    @property
+    def by_values(self) -> bool:
+        """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
+        return self.way is not Way.SERVED and not self.columns <= {self.ordering.column, OrderColumn.STATUS}
 
     @property
     def descends(self) -> bool:
@@ -89,9 +97,16 @@ def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: An
     return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
 
 
-def order_by(orders: Orders, ordering: Ordering, *, reverse: bool = False) -> list[sa.ColumnElement[Any]]:
-    """The ordering in SQL, or its exact reverse. Both columns have one direction, so one index serves both."""
+def order_by(
+    orders: Orders, ordering: Ordering, *, reverse: bool = False, way: Way = Way.SERVED
+) -> list[sa.ColumnElement[Any]]:
+    """The ordering in SQL, or its exact reverse. Both columns have one direction, so one index serves both.
+
+    If the orders are to be sorted, the ordering is by expressions that no index has.
+    """
     columns = [orders.column(column) for column in _sort_columns(ordering)]
+    if way is Way.SORTED:
+        columns = [column.op("+")(sa.literal_column("0")) for column in columns]
     return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
 
 
@@ -103,7 +118,7 @@ def limit(rows: int) -> sa.ColumnElement[int]:
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def page_of(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
     """The statement of a page, compiled once for a table and a shape."""
-    return Compiled(page_statement(orders, shape, columns))
+    return Compiled(page_statement(orders, shape, columns), by_values=shape.by_values)
 
 
 def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
@@ -135,8 +150,8 @@ def rows_of(
 ) -> sa.Select[Any]:
     """Select expressions over these columns from the rows of a page and one more, in the direction of travel."""
     source = orders.rows({*columns, *shape.columns})
-    conditions = _conditions(orders, shape)
-    travel = order_by(orders, shape.ordering, reverse=shape.backward)
+    conditions = conditions_of(orders, shape)
+    travel = order_by(orders, shape.ordering, reverse=shape.backward, way=shape.way)
     size = limit(shape.size + 1)
     stretches = _stretches(orders, shape, descends=shape.descends, inclusive=False)
     if len(stretches) == 1:
@@ -168,7 +183,7 @@ def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
     probes = (
         sa.select(sa.literal_column("1"))
         .select_from(orders.rows(shape.columns))
-        .where(*_conditions(orders, shape), *stretch)
+        .where(*conditions_of(orders, shape), *stretch)
         .order_by(*order_by(orders, shape.ordering, reverse=not shape.backward))
         .limit(limit(1))
         .scalar_subquery()
@@ -177,7 +192,8 @@ def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
     return sa.or_(*(probe.is_not(None) for probe in probes))
 
 
-def _conditions(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
+def conditions_of(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
+    """The conditions in SQL, with parameters for their values."""
     return [
         _compared(orders.column(column), operator, key=f"condition_{index}")
         for index, (column, operator) in enumerate(shape.comparisons)

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from async_lru import alru_cache
 
+from schema.ports.statistics import NO_STATISTICS
 from schema.ports.templates import JsonPage
 from schema.ports.values import (
     Count,
-    Operator,
     OrderBlock,
     OrderColumn,
     OrderColumns,
     Page,
+    PageRequest,
     PriceStats,
     Row,
     Stats,
     StatsGroup,
 )
+from schema.ports.ways import way_of
 from server.http.read_requirement import note_load
 from server.orders import sql_aggregates as aggregates
+from server.orders.measuring.estimates import Estimates
 from server.orders.sampling import random_orders
 from server.orders.shared_lookups import SharedLookups
 from server.orders.sql_json import BETWEEN_ROWS, json_orders, json_page
@@ -31,28 +34,36 @@ from server.orders.sql_pages import Shape, page_of, values_of
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from schema.ports.statistics import OrderStatistics
     from schema.ports.templates import Template
-    from schema.ports.values import Conditions, Ordering, PageRequest
+    from schema.ports.values import Conditions, Ordering
     from server.db.engine import Engines
     from server.orders.read_connection import ReadConnection
     from server.orders.reader import Reader
-    from server.orders.sql_merged import Orders
 
 
 class SqlOrderStore:
     """The schema's OrderStore: pages, counts, statistics and samples."""
 
-    def __init__(self, engines: Engines, reader: Reader, *, aggregate_ttl: float) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        reader: Reader,
+        *,
+        aggregate_ttl: float,
+        statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS,
+    ) -> None:
         self._engines = engines
         self._reader = reader
+        self._statistics = statistics
         # An aggregate over all orders reads the whole table, so requests share its result for a while.
         # Results for filters are not cached: there are too many different filters.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
         self._lookups = SharedLookups(self._json_orders)
-        self._status_moves = alru_cache(ttl=aggregate_ttl)(self._read_status_moves)
+        self._estimates = Estimates(engines, reader, ttl=aggregate_ttl)
 
     async def probe(self) -> None:
         """Read one order, to check that orders can be read.
@@ -64,7 +75,7 @@ class SqlOrderStore:
 
     async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
         """A page of orders, in one statement."""
-        wanted, shape = _ordered(columns), Shape.of(request)
+        wanted, shape = _ordered(columns), self._shape(request)
         rows: Sequence[Row] = await self._reader.rows(
             self._engines.pages, lambda orders: page_of(orders, shape, wanted), values_of(request)
         )
@@ -78,9 +89,14 @@ class SqlOrderStore:
             rows = rows[::-1]
         return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
 
+    def _shape(self, request: PageRequest, *, skipped: int = 0) -> Shape:
+        """The shape of a page, with the way in which its orders are found: the one that its price assumes."""
+        found = way_of(request.conditions, request.ordering.column, request.size, self._statistics(), skipped=skipped)
+        return Shape.of(request, found.way)
+
     async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
         """A page of orders as JSON, in one statement; None if a value cannot be written."""
-        shape = Shape.of(request)
+        shape = self._shape(request)
         ((read, any_behind, *found),) = await self._reader.rows(
             self._engines.pages,
             lambda orders: json_page(orders, shape, templates, ends=ends),
@@ -129,13 +145,14 @@ class SqlOrderStore:
         self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
     ) -> Page:
         """A numbered page, in one statement."""
-        wanted = _ordered(columns)
-        rows = await self._reader.fetch(
+        wanted, request = _ordered(columns), PageRequest(ordering, conditions, size)
+        shape = self._shape(request, skipped=offset)
+        rows: Sequence[Row] = await self._reader.rows(
             self._engines.pages,
-            lambda orders: aggregates.numbered_page_statement(
-                orders, ordering, conditions, wanted, offset=offset, size=size
-            ),
+            lambda orders: aggregates.numbered_page(orders, shape, wanted),
+            {**values_of(request), "skipped": offset},
         )
+        rows = [tuple(row) for row in rows]
         block = OrderBlock(wanted, _without_placeholder(wanted, rows[:size]))
         return Page(block, more_ahead=len(rows) > size, any_behind=offset > 0)
 
@@ -150,35 +167,8 @@ class SqlOrderStore:
             return await (self._stats(conditions, groups) if conditions else self._stats_all(conditions, groups))
 
     async def estimated_count(self, conditions: Conditions) -> int | None:
-        """The planner's estimate of the number of matching orders; None if ANALYZE has not run.
-
-        The planner estimates merged statuses badly. So it estimates the synced ones. This adds the orders that changes
-        have moved from one status to another, in proportion to the share that the other conditions select.
-        """
-        if any(condition.value == () for condition in conditions):
-            # The planner never estimates 0.
-            return 0
-        others = tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
-        by_status = len(others) < len(conditions)
-
-        async def estimate(connection: ReadConnection) -> tuple[int, float, Orders] | None:
-            orders = await connection.orders()
-            known = await connection.rows(aggregates.statistics_known_statement(orders))
-            if not (known and known[0][0]):
-                return None
-            as_synced = await _estimated(connection, orders, conditions)
-            share = 1.0
-            if by_status and others:
-                share = await _estimated(connection, orders, others) / max(1, await _estimated(connection, orders, ()))
-            return as_synced, share, orders
-
-        found = await self._reader.run(self._engines.pages, estimate)
-        if found is None:
-            return None
-        as_synced, share, orders = found
-        with giving_way():
-            moves = await self._status_moves(orders.overlay is not None) if by_status else ()
-        return max(0, round(as_synced + share * sum(_effect(move, conditions) for move in moves)))
+        """The planner's estimate of the number of matching orders; None if ANALYZE has not run."""
+        return await self._estimates.count(conditions)
 
     async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
         """A random sample of orders. On a table with few gaps this takes two statements."""
@@ -190,13 +180,6 @@ class SqlOrderStore:
         with giving_way():
             rows = await self._reader.run(self._engines.aggregates, draw) if size else []
         return OrderBlock(wanted, _without_placeholder(wanted, rows))
-
-    async def _read_status_moves(self, has_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the cache's key
-        """The number of orders in the overlay for each pair of synced status and status set."""
-        if not has_overlay:
-            return ()
-        rows = await self._reader.fetch(self._engines.aggregates, aggregates.overlay_counts_statement)
-        return [(row[0], row[1], row[2]) for row in rows]
 
     async def _count(self, conditions: Conditions) -> Count:
         as_of = datetime.now(UTC)
@@ -257,26 +240,6 @@ async def _load(engines: Engines, reader: Reader, wanted: list[tuple[int, OrderC
     rows = await reader.rows(engines.pages, lambda orders: aggregates.lookup_statement(orders, columns), {"keys": keys})
     blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
     return [blocks.get(key) for key, _ in wanted]
-
-
-async def _estimated(connection: ReadConnection, orders: Orders, conditions: Conditions) -> int:
-    plans = await connection.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
-    return int(plans[0][0][0]["Plan"]["Plan Rows"])
-
-
-def _effect(move: tuple[str | None, str, int], conditions: Conditions) -> int:
-    """How many more orders match the conditions on the status, because `move` took them from one status to another."""
-    synced, set_here, count = move
-    wanted = [
-        condition.value if condition.operator is Operator.IN else (condition.value,)
-        for condition in conditions
-        if condition.column is OrderColumn.STATUS
-    ]
-
-    def matches(status: str | None) -> bool:
-        return all(isinstance(values, tuple) and status in values for values in wanted)
-
-    return count * (matches(set_here) - matches(synced))
 
 
 def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:

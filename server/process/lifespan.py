@@ -28,6 +28,7 @@ from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
 from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
+from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
 from server.orders.readiness import Readiness
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from server.auth.authentication import Authentication
+    from server.db.app_tables import ChangeTables
     from server.db.engine import Engines
     from server.orders.replicas import Replicas
     from server.settings import Settings
@@ -93,11 +95,11 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             stack.push_async_callback(replicas.close)
             readiness = Readiness()
             tables = change_tables(settings.app_schema)
-            table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
+            table, measurement = _measured_table(settings, tables, engines)
             # The orders table looks for its overlay again as soon as the migrations have created it.
             migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
             reader = Reader(table, readiness, replicas)
-            store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS)
+            store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS, statistics=measurement.statistics)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -121,7 +123,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
-            for close in (feed.close, readiness.close, migrations.close, app.state.events.close):
+            for close in (
+                feed.close,
+                readiness.close,
+                migrations.close,
+                app.state.events.close,
+                measurement.close,
+            ):
                 stack.push_async_callback(close)
 
             async def ended() -> None:
@@ -188,7 +196,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
                     renew=authentication.renewed,
-                    statistics=table.statistics,
+                    statistics=measurement.statistics,
                 ),
             }
 
@@ -202,6 +210,14 @@ def _ease_collection() -> None:
     gc.freeze()
     # Reference counts free a request's objects. Searching for cycles every few requests takes noticeable time.
     gc.set_threshold(_YOUNG_OBJECTS)
+
+
+def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
+    """The orders table, which is measured again when it is another one."""
+    table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
+    measurement = Measurement(engines.aggregates, table.qualified_name)
+    table.looked_up = measurement.renew
+    return table, measurement
 
 
 async def _check_readiness(

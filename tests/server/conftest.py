@@ -39,6 +39,7 @@ from server.lakebase.database.home import Home
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
+from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.reader import Reader
 from server.orders.readiness import Readiness
@@ -150,6 +151,8 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
     ) -> tuple[SqlOrderStore, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
+        measurement = Measurement(engines.aggregates, orders.qualified_name)
+        orders.looked_up = measurement.renew
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
@@ -157,7 +160,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         absent = LateDatabase(orders_url)
         unmade = Migrations(create_migration_engine(settings, absent), app_schema)
         audit = AuditLog(AuditTable(OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))))
-        store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl)
+        store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl, statistics=measurement.statistics)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
@@ -177,7 +180,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             ),
             lakebase=NotConfigured(audit),
             limits=PageLimits(**limits),
-            statistics=orders.statistics,
+            statistics=measurement.statistics,
         )
 
     return open_

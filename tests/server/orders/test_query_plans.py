@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from schema.ports.templates import Form, Slot, Template
 from schema.ports.values import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
+from schema.ports.ways import Way
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
+from server.db.driver import Compiled, Driver
 from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
+from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
+from server.orders.reader import Reader
+from server.orders.readiness import Readiness
 from server.orders.sql_aggregates import lookup_statement
 from server.orders.sql_json import json_page_statement
 from server.orders.sql_pages import Shape, page_statement, values_of
+from server.orders.store import SqlOrderStore
 from server.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import asyncpg
-    import sqlalchemy as sa
 
+    from schema.ports.values import Conditions
     from server.db.engine import Engines
     from server.orders.sql_merged import Orders
 
@@ -50,9 +59,16 @@ async def table(engines: Engines, database: asyncpg.Connection, orders_url: str)
         return await OrdersTable("public.orders_synced", change_tables("plans")).resolve(connection)
 
 
-def paged(orders: Orders, request: PageRequest, columns: Sequence[OrderColumn], *, written: bool) -> sa.Select[Any]:
+def paged(
+    orders: Orders,
+    request: PageRequest,
+    columns: Sequence[OrderColumn],
+    *,
+    written: bool,
+    way: Way = Way.SERVED,
+) -> sa.Select[Any]:
     """The statement of a page, as rows or as JSON, with its values."""
-    shape = Shape.of(request)
+    shape = Shape.of(request, way)
     if not written:
         return page_statement(orders, shape, tuple(columns)).params(**values_of(request))
     template = Template(tuple(Slot(column, Form.STRING) for column in columns))
@@ -185,3 +201,97 @@ async def test_single_orders_are_found_by_their_primary_key(
     """A batch of keys is an index scan that reads only their orders."""
     plan = await explain(database, lookup_statement(table, tuple(COLUMNS)).params(keys=[1, 2, 3, 999_999]), mode)
     assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_synced_pkey"]
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("fraction", [None, 0.5], ids=["first", "middle"])
+@pytest.mark.parametrize(
+    ("condition", "sort"),
+    [
+        (Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(999_999)), OrderColumn.ORDER_DATE),
+        (Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(999_999)), OrderColumn.ORDER_KEY),
+        (Condition(OrderColumn.ORDER_DATE, Operator.GT, date(1998, 8, 2)), OrderColumn.TOTAL_PRICE),
+        (Condition(OrderColumn.ORDER_KEY, Operator.GT, 10**9), OrderColumn.TOTAL_PRICE),
+        (Condition(OrderColumn.ORDER_PRIORITY, Operator.EQ, "none"), OrderColumn.TOTAL_PRICE),
+    ],
+    ids=["price by date", "price by key", "date by price", "key by price", "priority by price"],
+)
+async def test_a_page_that_is_sorted_walks_no_index_of_its_order(
+    table: Orders,
+    database: asyncpg.Connection,
+    condition: Condition,
+    sort: OrderColumn,
+    fraction: float | None,
+    mode: str,
+    written: bool,  # noqa: FBT001 # pytest gives it by name
+) -> None:
+    """However few orders match: the page's index would be read to its end."""
+    ordering = Ordering(sort)
+    at = None if fraction is None else await position(database, ordering, fraction)
+    request = PageRequest(ordering, (condition,), SIZE, at, look_back=True)
+    plan = await explain(database, paged(table, request, COLUMNS, written=written, way=Way.SORTED), mode)
+    order = {"order_key": "orders_synced_pkey", "order_date": "orders_by_date", "total_price": "orders_by_price"}
+    nodes = list(scans(plan))
+    assert order[sort.value] not in {node.get("Index Name") for node in nodes if "Index Cond" not in node}
+    if mode == "force_custom_plan" and condition.column in SORTS:
+        # Its own index shows that none matches.
+        assert sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in nodes) <= 1
+
+
+async def test_a_plan_for_its_values_is_made_each_time(engines: Engines) -> None:
+    """PostgreSQL would soon use one plan for all values of a statement that stays prepared."""
+    statement = sa.select(sa.bindparam("value", type_=sa.Integer()).label("planned_by_values"))
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%planned_by_values%' AND statement NOT LIKE '%LIKE%'"
+    async with engines.pages.checkout() as raw:
+        driver = Driver(raw, pool="pages")
+        for by_values, kept in ((True, 0), (False, 1)):
+            rows = [await driver.rows(Compiled(statement, by_values=by_values), {"value": n}) for n in range(8)]
+            assert [row[0][0] for row in rows] == [*range(8)]
+            assert await driver.value(prepared) == kept
+
+
+async def test_counts_are_planned_for_their_values(engines: Engines) -> None:
+    """Pages without conditions are not: planning takes as long as reading."""
+    found = []
+    for pool in (engines.aggregates, engines.pages):
+        async with pool.checkout() as raw:
+            found.append(await Driver(raw, pool=pool.name).value("SHOW plan_cache_mode"))
+    assert found == ["force_custom_plan", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "sort", "by_values"),
+    [
+        ((), OrderColumn.ORDER_DATE, False),
+        ((Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(1)),), OrderColumn.TOTAL_PRICE, False),
+        ((Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, 7),), OrderColumn.ORDER_KEY, False),
+        ((Condition(OrderColumn.STATUS, Operator.EQ, "O"),), OrderColumn.ORDER_DATE, False),
+        ((Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(1)),), OrderColumn.ORDER_DATE, True),
+        ((Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, 7),), OrderColumn.ORDER_DATE, True),
+    ],
+)
+async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_their_values(
+    engines: Engines,
+    monkeypatch: pytest.MonkeyPatch,
+    conditions: Conditions,
+    sort: OrderColumn,
+    by_values: bool,  # noqa: FBT001 # pytest gives it by name
+) -> None:
+    """All others keep their plan: it takes one round trip less."""
+    table = OrdersTable("public.orders_synced", change_tables("no_changes"))
+    measurement = Measurement(engines.aggregates, "public.orders_synced")
+    measurement.renew()
+    await measurement.settled()
+    store = SqlOrderStore(engines, Reader(table, Readiness()), aggregate_ttl=0.0, statistics=measurement.statistics)
+    await store.probe()
+    seen: list[Compiled] = []
+    rows = Driver.rows
+
+    async def note(driver: Driver, statement: Compiled, *rest: Any, **named: Any) -> Any:
+        seen.append(statement)
+        return await rows(driver, statement, *rest, **named)
+
+    monkeypatch.setattr(Driver, "rows", note)
+    await store.page(PageRequest(Ordering(sort), conditions, 10), frozenset({OrderColumn.ORDER_KEY}))
+    assert [statement.by_values for statement in seen] == [by_values]

@@ -11,6 +11,8 @@ from strawberry.http import GraphQLRequestData
 
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import RateLimitedError, Reason
+from schema.ports.statistics import OrderStatistics
+from schema.ports.values import OrderColumn
 from server.graphql.fast_path import FastPath
 from server.http.error_response import present
 from server.observability.request_record import RequestRecord, current_record, note_cost
@@ -89,6 +91,19 @@ async def test_an_operation_that_leaves_the_fast_path_is_charged_once(endpoint: 
         assert answer["errors"]
         assert answer["extensions"]["cost"]["limit"] == 100
     assert endpoint.charged == [6, 6]
+
+
+async def test_a_scan_that_can_never_be_paid_for_is_refused_with_advice(open_store: OpenStore) -> None:
+    """Not only to ask for smaller pages, which would not help."""
+    rates = RateLimit(1e-9, 20)
+    schema = build_schema(extensions=[lambda: ChargeMistakes(rates)])
+    known = OrderStatistics(1_500_000, frozenset({(OrderColumn.ORDER_KEY,)}))
+    context = rates.charging(replace(open_store()[1], statistics=lambda: known))
+    result = await schema.execute('{ orders(filter: {clerk: {eq: "a"}}) { nodes { id } } }', context_value=context)
+    (error,) = present(result)[0]["errors"]
+    assert error["extensions"]["reason"] == "RATE_LIMITED"
+    assert "retryAfter" not in error["extensions"]
+    assert "No index serves the condition on `clerk`" in error["message"]
 
 
 async def test_the_last_points_are_enough_for_an_operation_that_leaves_the_fast_path(open_store: OpenStore) -> None:

@@ -1,0 +1,159 @@
+"""How the orders of a page are found, and about how long that takes: decided by the database's own statistics.
+
+PostgreSQL walks the index of the page's order whenever it expects to meet enough orders that match. If there are fewer,
+it walks to the end of the table, for seconds. Its expectation is often wrong for a few orders, so the decision is made
+here, and statements are written so that PostgreSQL follows it. A price then knows what a page will take.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schema.ports.statistics import place_of
+from schema.ports.values import Operator, OrderColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schema.ports.statistics import OrderStatistics, Spread
+    from schema.ports.values import Condition, Conditions
+
+# Microseconds for an order: one after the other in the table or in the order of the keys, in which most tables are
+# stored; by any other index; for its status in the overlay; and for its share of a statistic.
+_SCANNED: Final = 0.1
+_BY_KEY: Final = 0.15
+_FETCHED: Final = 2.0
+_PROBED: Final = 0.6
+_JOINED: Final = 0.1
+_AGGREGATED: Final = 0.6
+# Preparing and planning a statement for its values.
+_PLANNED: Final = 500.0
+# If there may be no order that matches, a walk has to be expected to be so many times as fast as reading all of them.
+_CAUTION: Final = 10
+# Reading all of them takes no time worth deciding about.
+_SOON: Final = 40_000.0
+_EQUALITIES: Final = frozenset({Operator.EQ, Operator.IN})
+
+
+class Way(Enum):
+    """How a page is read.
+
+    Attributes:
+        SERVED: along an index that has the page's orders side by side. One plan serves all values.
+        PASSING: along the index of the page's order, past the orders that do not match.
+        SORTED: all orders that match are read, and sorted.
+    """
+
+    SERVED = "served"
+    PASSING = "passing"
+    SORTED = "sorted"
+
+
+class Found(NamedTuple):
+    """The way of a page, with the microseconds that it takes for the orders that are not on the page."""
+
+    way: Way
+    microseconds: float
+
+
+def way_of(conditions: Conditions, sort: OrderColumn, size: int, known: OrderStatistics, *, skipped: int = 0) -> Found:
+    """The way of a page with these conditions in this order, after orders that are skipped."""
+    if known.rows == 0:
+        # Nothing is known: PostgreSQL decides.
+        return Found(Way.PASSING, 0.0)
+    pace = _BY_KEY if sort is OrderColumn.ORDER_KEY else _FETCHED
+    if _is_served(conditions, sort, known):
+        return Found(Way.SERVED, skipped * pace if known.has_index(sort) else _read(conditions, known))
+    others = tuple(condition for condition in conditions if condition.column is not sort)
+    plain = _plain(others)
+    planned = _PLANNED if plain else 0.0
+    sorted_ = planned + _read(conditions, known) + skipped
+    if not known.has_index(sort):
+        return Found(Way.SORTED, sorted_)
+    # All orders within the bounds in the index; and those until the page is full, if no column depends on another.
+    all_ = known.rows * _share(tuple(one for one in conditions if one.column is sort), known)
+    expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
+    each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
+    passed = planned + expected * each
+    if not _may_match_none(others, known):
+        return Found(Way.PASSING, passed) if passed < sorted_ else Found(Way.SORTED, sorted_)
+    if sorted_ <= max(_SOON, _CAUTION * passed):
+        return Found(Way.SORTED, sorted_)
+    return Found(Way.PASSING, planned + all_ * each)
+
+
+def time_of_count(conditions: Conditions, known: OrderStatistics, *, statistics: bool) -> float:
+    """The microseconds for counting the orders that match, or for their statistics."""
+    plain = _plain(conditions)
+    joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
+    aggregated = known.rows * _share(conditions, known) * _AGGREGATED if statistics else 0.0
+    return _read(plain, known) + joined + aggregated
+
+
+def _is_served(conditions: Conditions, sort: OrderColumn, known: OrderStatistics) -> bool:
+    """Whether an index has all orders that match side by side, in the page's order."""
+    if all(condition.column is sort and condition.operator is not Operator.IN for condition in conditions):
+        return True
+    if len(conditions) != 1:
+        return False
+    (only,) = conditions
+    return only.operator is Operator.EQ and known.has_index(only.column, sort)
+
+
+def _plain(conditions: Conditions) -> Conditions:
+    """The conditions that need no overlay."""
+    return tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
+
+
+def _read(conditions: Conditions, known: OrderStatistics) -> float:
+    """The microseconds for reading all orders that match: by the narrowest index, or the whole table."""
+    plain = _plain(conditions)
+    read = known.rows * _SCANNED
+    for column in {condition.column for condition in plain}:
+        if known.has_index(column):
+            found = known.rows * _share(tuple(one for one in plain if one.column is column), known)
+            read = min(read, found * _FETCHED)
+    return read + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
+
+
+def _share(conditions: Conditions, known: OrderStatistics) -> float:
+    """About the share of the orders that match, if their columns do not depend on one another."""
+    columns = {condition.column for condition in conditions}
+    return math.prod(
+        _share_of_column(tuple(one for one in conditions if one.column is column), known.spread(column))
+        for column in columns
+    )
+
+
+def _share_of_column(conditions: Conditions, spread: Spread) -> float:
+    share, low, high = 1.0, -math.inf, math.inf
+    for condition in conditions:
+        if condition.operator in _EQUALITIES:
+            share = min(share, spread.share_of(_values(condition)))
+        elif (place := place_of(condition.column, condition.value)) is None:
+            continue
+        elif condition.operator in {Operator.GT, Operator.GTE}:
+            low = max(low, place)
+        else:
+            high = min(high, place)
+    if low > high:
+        return 0.0
+    return share if low == -math.inf and high == math.inf else min(share, spread.between(low, high))
+
+
+def _may_match_none(conditions: Conditions, known: OrderStatistics) -> bool:
+    """Whether the statistics cannot tell that any order matches: no value is common, or a range is within one part."""
+    for column in {condition.column for condition in conditions}:
+        spread, parts = known.spread(column), tuple(one for one in conditions if one.column is column)
+        values = [_values(one) for one in parts if one.operator in _EQUALITIES]
+        if not all(spread.knows(some) for some in values):
+            return True
+        if not values and _share_of_column(parts, spread) <= spread.part:
+            return True
+    return False
+
+
+def _values(condition: Condition) -> Sequence[object]:
+    return condition.value if isinstance(condition.value, tuple) else (condition.value,)
