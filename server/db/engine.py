@@ -110,14 +110,12 @@ def create_engines(settings: Settings, database: Database) -> Engines:
         pages,
         aggregates,
         writes=_pool(
-            settings,
-            database,
             "writes",
+            database,
+            _connector(settings, database, statement_timeout=settings.statement_timeout, read_only=False),
             size=settings.write_pool_size,
             pool_timeout=_WRITE_WAIT_SECONDS,
-            statement_timeout=settings.statement_timeout,
             brief=brief_of(settings.write_pool_size),
-            read_only=False,
         ),
     )
 
@@ -126,22 +124,19 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
     """Create the pools for pages and aggregates, of the primary or, with a prefix in the names, of a replica."""
     return (
         _pool(
-            settings,
-            database,
             f"{prefix}pages",
+            database,
+            _connector(settings, database, statement_timeout=settings.statement_timeout),
             size=settings.pool_size,
             pool_timeout=_PAGE_WAIT_SECONDS,
-            statement_timeout=settings.statement_timeout,
             brief=brief_of(settings.pool_size),
         ),
         _pool(
-            settings,
-            database,
             f"{prefix}aggregates",
+            database,
+            _connector(settings, database, statement_timeout=settings.aggregate_statement_timeout, counts=True),
             size=_AGGREGATE_CONNECTIONS,
             pool_timeout=_AGGREGATE_WAIT_SECONDS,
-            statement_timeout=settings.aggregate_statement_timeout,
-            counts=True,
         ),
     )
 
@@ -166,13 +161,11 @@ def create_migration_engine(settings: Settings, database: Database) -> AsyncEngi
 def create_operations_pool(settings: Settings, database: Database) -> Pool:
     """Create the small pool of administration. It opens no connection before the first is needed."""
     return _pool(
-        settings,
-        database,
         "operations",
+        database,
+        _connector(settings, database, statement_timeout=_OPERATION_SECONDS, read_only=False),
         size=OPERATION_CONNECTIONS,
         pool_timeout=_OPERATION_SECONDS,
-        statement_timeout=_OPERATION_SECONDS,
-        read_only=False,
     )
 
 
@@ -189,26 +182,17 @@ async def connect_feed(settings: Settings, database: Database) -> asyncpg.Connec
 
 
 def _pool(
-    settings: Settings,
-    database: Database,
     name: str,
+    database: Database,
+    connect: Callable[[], Awaitable[asyncpg.Connection]],
     *,
     size: int,
     pool_timeout: float,
-    statement_timeout: float,
     brief: int = 0,
-    read_only: bool = True,
-    counts: bool = False,
 ) -> Pool:
     return Pool(
         name,
-        _connector(
-            settings,
-            database,
-            statement_timeout=statement_timeout,
-            read_only=read_only,
-            counts=counts,
-        ),
+        connect,
         database.wake_up,
         size=size,
         acquisition=pool_timeout,
