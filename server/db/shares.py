@@ -66,7 +66,7 @@ class Shares:
 
     def lend(self, raw: PooledConnection, holder: RequestRecord | None) -> None:
         """Note which operation holds a connection from now on."""
-        raw.holder, raw.since = holder, time.monotonic()
+        raw.holder, raw.since = holder, _clock()
         for key in _keys(raw):
             self._held.setdefault(key, set()).add(raw)
 
@@ -77,9 +77,10 @@ class Shares:
             held.discard(raw)
             if not held:
                 del self._held[key]
-        now, holder, since = time.monotonic(), raw.holder, raw.since
+        holder, since = raw.holder, raw.since
         raw.holder, raw.since = None, math.inf
-        if now - since > SLOW_SECONDS and holder is not None and holder.caller is not None:
+        if _clock() - since > SLOW_SECONDS and holder is not None and holder.caller is not None:
+            now = time.monotonic()
             self._slow_until.pop(holder.caller, None)
             self._slow_until[holder.caller] = now + _REMEMBERED_SECONDS
             while self._slow_until[first := next(iter(self._slow_until))] < now:
@@ -96,12 +97,16 @@ class Shares:
         held = self._held.get(holder.caller, ())
         if len(held) < self._of_caller:
             return False
-        now = time.monotonic()
         return (
             self._all_slow
-            or self._slow_until.get(holder.caller, 0.0) > now
-            or any(now - raw.since > SLOW_SECONDS for raw in held)
+            or self._slow_until.get(holder.caller, 0.0) > time.monotonic()
+            or any(_clock() - raw.since > SLOW_SECONDS for raw in held)
         )
+
+
+def _clock() -> float:
+    """A clock that stands still while the server itself computes: an answer that waits for that came in time."""
+    return time.monotonic() - time.thread_time()
 
 
 def _keys(raw: PooledConnection) -> tuple[RequestRecord | str, ...]:

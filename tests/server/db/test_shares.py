@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import random
 from contextvars import copy_context
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -216,6 +217,20 @@ async def test_a_caller_whose_statements_are_fast_may_hold_all_connections(
     await until(lambda: held_by(pool, "frontend") == SIZE)
     end.set()
     assert all(await asyncio.gather(*running))
+
+
+async def test_an_answer_that_waits_for_the_server_itself_makes_nobody_slow(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may compute for longer than a slow statement takes: a large document, or the events of a crowd."""
+    now = itertools.count(PATIENCE_SECONDS, PATIENCE_SECONDS)
+    clock = SimpleNamespace(monotonic=lambda: next(now), thread_time=lambda: next(now))
+    monkeypatch.setattr("server.db.shares.time", clock)
+    end = asyncio.Event()
+    running = [begin(operation("frontend"), pool.run(holding(end))) for _ in range(SIZE)]
+    await until(lambda: held_by(pool, "frontend") == SIZE)
+    end.set()
+    await asyncio.gather(*running)
 
 
 async def test_a_statement_that_is_too_slow_for_a_brief_connection_runs_again(cluster: Cluster, pool: Pool) -> None:
