@@ -119,6 +119,9 @@ class Gateway:
         state = connection.scope["state"]
         authentication: Authentication = state["authentication"]
         principal = await authentication.principal(connection, init)
+        presence: ClientPresence | None = connection.scope.get(CLIENT_PRESENCE)
+        if presence is not None:
+            presence.identify(principal.user)
         if not any_origin:
             self._origins.check(connection)
         context: Context = state["context"]

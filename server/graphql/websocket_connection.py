@@ -36,13 +36,15 @@ from server.graphql.websocket_messages import (
     id_of,
     message_of,
 )
+from server.http.client import CLIENT_PRESENCE, ClientPresence
 from server.http.error_response import present_fault, present_refusal
 from server.http.read_requirement import ReadRequirement, current_reads
 from server.observability.observations import OperationServed
 from server.observability.request_record import CLIENT_GONE, RequestRecord, current_record
 from server.observability.sinks import observe
 from server.observability.tracing import tracing
-from server.wire.connections import INIT_SECONDS, SEND_SECONDS
+from server.wire.connections import INIT_SECONDS
+from server.wire.sending import SEND_SECONDS
 
 if TYPE_CHECKING:
     from schema.context import Context
@@ -121,6 +123,7 @@ class SocketConnection:
         position: int,
     ) -> None:
         self._websocket = websocket
+        self._presence: ClientPresence = websocket.scope.get(CLIENT_PRESENCE) or ClientPresence()
         self._gateway = gateway
         self._draining = draining
         self._context = context
@@ -166,6 +169,7 @@ class SocketConnection:
         """Wait for the next message until the token expires, or until the connection has been idle for too long."""
         if not self._initialised:
             return
+        self._presence.idle = not self._running
         ends = [] if self._token_expires is None else [self._token_expires]
         if not self._running:
             ends.append(asyncio.get_running_loop().time() + self._limits.idle_seconds)

@@ -1,4 +1,4 @@
-"""The client of a connection: the headers that it sent, the work that ends when it goes away, and whether it stays."""
+"""The client of a connection: its headers, its caller, the work that ends when it goes away, and whether it stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSAL: Final = "server.refusal"
 
 
 class ClientPresence:
-    """Whether the client of a connection is still there. The connection answers one request at a time.
+    """Who the client of a connection is, and whether it is still there. The connection answers one request at a time.
 
     The connection reports when the client goes away. A task that watches for that would make each request that has to
     wait a tenth slower.
@@ -34,14 +34,37 @@ class ClientPresence:
     Args:
         become_lasting: counts the connection among the lasting ones of this caller, WebSockets and event streams. It
             raises an ApiError if there is no room for another.
+
+    Attributes:
+        authenticated: whether the caller of the request in progress is known.
+        caller: that of the last request that was authenticated; None if none was.
+        idle: whether it is an acknowledged WebSocket on which no operation runs.
     """
 
-    __slots__ = ("_end", "_gone", "become_lasting")
+    __slots__ = ("_become_lasting", "_end", "_gone", "authenticated", "caller", "idle")
 
     def __init__(self, become_lasting: Callable[[str], None] = lambda _: None) -> None:
-        self.become_lasting = become_lasting
+        self._become_lasting = become_lasting
         self._end: Callable[[], None] | None = None
         self._gone = False
+        self.authenticated = False
+        self.caller: str | None = None
+        self.idle = False
+
+    def identify(self, caller: str) -> None:
+        """Report the caller of the request in progress."""
+        self.caller, self.authenticated = caller, True
+
+    def become_lasting(self, caller: str) -> None:
+        """Count the connection among the lasting ones.
+
+        Raises:
+            ApiError: there is no room for another.
+            ClientDisconnect: the client has gone away.
+        """
+        if self._gone:
+            raise ClientDisconnect
+        self._become_lasting(caller)
 
     def leave(self) -> None:
         """Report that the client has gone away."""

@@ -38,7 +38,7 @@ from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.events import Events
 from server.traffic.rate_limit import ChargeMistakes, RateLimit
 from server.traffic.subscription_limits import CountSubscriptions, Subscriptions
-from server.wire.connections import SEND_SECONDS
+from server.wire.sending import SEND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,9 @@ from server.process.app import create_app
 from server.process.shutdown import NOT_STARTED, leave
 from server.traffic.admission import WAIT_SECONDS, Admission
 from server.traffic.draining import Draining
-from server.wire.connections import Connections, cut_dead_peers
+from server.wire.connections import Connections
 from server.wire.http_protocol import HttpProtocol
+from server.wire.sending import cut_dead_peers
 from server.wire.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:

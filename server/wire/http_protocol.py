@@ -1,4 +1,4 @@
-"""The HTTP protocol of a connection: uvicorn's, with deadlines, size limits and refusals of its own.
+"""The HTTP protocol: how requests are read, with limits on their size and refusals before they are read.
 
 llhttp and `server/wire/http_framing.py` find wrong framing. The server closes the connection after such a request,
 because nothing tells where the next one begins.
@@ -6,26 +6,22 @@ because nothing tells where the next one begins.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from schema.errors import Reason, RequestError, UnavailableError
-from server.http.client import CLIENT_PRESENCE, REFUSAL, ClientPresence
+from schema.errors import Reason, RequestError
+from server.http.client import CLIENT_PRESENCE
 from server.http.request_middleware import GRAPHQL_PATH, STREAM_PATH
-from server.traffic.admission import MESSAGE
 from server.wire import http_framing as framing
-from server.wire.connections import SendProgress, reset
+from server.wire.http_connection import OVERLOADED, HttpConnection
 from server.wire.http_framing import FRAMING, HEAD_BYTES, HEADERS_BYTES, MAX_HEADERS, URL_BYTES
-from server.wire.raw_response import answer_of, readable_by
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Hashable
 
     from uvicorn import Config
-    from uvicorn._types import ASGI3Application
     from uvicorn.server import ServerState
 
     from server.wire.connections import Connections
@@ -35,32 +31,10 @@ _CHUNKING: Final = 2
 _CHUNKING_BYTES: Final = 65_536
 # Requests that a client may send before the response to the first one.
 _PIPELINED: Final = 128
-# A client that has just sent a request on an idle connection still gets its response.
-_STOP_LINGER_SECONDS: Final = 0.5
-# How long the server reads and drops what a refused client still sends: a reset could destroy the response on its way.
-_LINGER_SECONDS: Final = 2.0
-_SLOW_LINGER_SECONDS: Final = 0.5
-_GRAPHQL: Final = GRAPHQL_PATH.encode()
-_STREAM: Final = STREAM_PATH.encode()
-_TOO_SLOW: Final = {
-    "head": (Reason.HEADERS_TOO_SLOW, "headers"),
-    "body": (Reason.BODY_TOO_SLOW, "body"),
-}
-_OVERLOADED: Final = UnavailableError(Reason.OVERLOADED, MESSAGE)
-_Refusal = RequestError | UnavailableError
-_Phase = Literal["new", "idle", "head", "body", "busy", "parting"]
 
 
-class _RefusedError(Exception):
-    """Leaves a callback of httptools; the refusal is in `HttpProtocol._refusal`."""
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with deadlines and limits.
-
-    When the server stops, it closes idle connections after a moment. A request that arrives in that moment is
-    answered, as the last one on its connection.
-    """
+class HttpProtocol(HttpConnection):
+    """uvicorn's HTTP protocol with limits on what it reads."""
 
     def __init__(
         self,
@@ -70,95 +44,16 @@ class HttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.since = self.loop.time()
-        self._all = connections
-        self._phase: _Phase = "new"
-        self._stopping = False
-        # Whether further input is dropped.
-        self._ignores_input = False
-        self.address: Hashable = self
-        self._sending = SendProgress()
-        self._presence = ClientPresence(self._become_lasting)
-        self._answering: RequestResponseCycle | None = None
-        self._refusal: _Refusal | None = None
-        self._last_response = b""
-        self._parting_seconds = _LINGER_SECONDS
+        super().__init__(connections, config, server_state, app_state, _loop)
         # State of the request that is being read.
         self._chunk_bytes = 0
+        # What has arrived of its head or its body without completing it.
         self._bytes = 0
         self._body_bytes = 0
         self._framing: list[tuple[bytes, bytes]] = []
         self._completed = False
         # Body bytes of a request that asks for another protocol: httptools leaves them unread.
         self._unread = 0
-        # Whether the request has its response already, so that its body is read and dropped.
-        self._shed = False
-        # Whether the response in progress is an event stream that counts among the lasting connections.
-        self._lasts = False
-
-    # The connection: opened, checked, closed.
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Register the connection, or refuse it if there are too many."""
-        super().connection_made(transport)
-        if self.client:
-            self.address = self._all.addresses.of(self.client[0]) or self
-        if not self._all.take(self, self.loop):
-            self._all.note_refusal(_OVERLOADED, self.client)
-            self._part(self._answer(_OVERLOADED))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Unregister the connection, and end the work for it."""
-        self._all.forget(self)
-        if self._answering is not None and not self._answering.response_complete:
-            # Of several pipelined requests uvicorn tells only the last that the client is gone.
-            self._answering.disconnected = True
-            self._answering.message_event.set()
-        super().connection_lost(exc)
-        self._presence.leave()
-
-    @property
-    def waits(self) -> bool:
-        """Whether the server owes this client no response, or the client is slow to read it."""
-        return not self._lasts and (self._phase != "busy" or self._sending.is_slow)
-
-    def make_room(self) -> None:
-        """Close the connection now, to make room for another."""
-        self.transport.abort()
-
-    def check_deadlines(self, now: float) -> None:
-        """Cut the connection if one of its deadlines has passed."""
-        deadlines, phase, waited = self._all.deadlines, self._phase, now - self.since
-        stuck = self._sending.is_stuck(self.transport, now, self._answering)
-        if stuck or (self._sending.seconds > deadlines.response and not self._lasts):
-            reset(self.transport)
-        elif phase == "busy":
-            return
-        elif self.flow.read_paused:
-            # The server itself has paused reading: the client is not late.
-            self.since = now
-        elif phase in {"idle", "new"}:
-            if waited > (deadlines.idle if phase == "idle" else deadlines.headers):
-                self.transport.close()
-        elif phase in _TOO_SLOW:
-            seconds = deadlines.headers if phase == "head" else deadlines.body
-            if waited > seconds:
-                reason, what = _TOO_SLOW[phase]
-                error = RequestError(reason, f"The {what} did not arrive within {seconds:g} s.")
-                self._refuse(error, seconds=_SLOW_LINGER_SECONDS)
-        elif waited > self._parting_seconds:
-            self.transport.abort()
-
-    def shutdown(self) -> None:
-        """Serve the requests that are on their way, and no further ones."""
-        self._stopping = True
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(_STOP_LINGER_SECONDS, super().shutdown)
-        else:
-            super().shutdown()
-
-    # Reading a request.
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, unless the connection is being closed."""
@@ -184,6 +79,8 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if self._phase in {"head", "body"} and not self._completed:
                 self._count(len(data))
+            elif self.pipeline:
+                self._all.unfinished.note(self, len(data))
 
     def _count(self, received: int) -> None:
         """Count the bytes of an incomplete request, with all that the parser drops: spaces, chunk sizes, trailers."""
@@ -193,6 +90,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(framing.too_large())
         elif self._bytes > _CHUNKING * self._all.body_bytes + _CHUNKING_BYTES:
             self._refuse(self._too_large())
+        if not self._ignores_input:
+            # What was answered already is dropped.
+            holds = self._phase == "head" or (not self._shed and self._is_owed())
+            self._all.unfinished.note(self, self._bytes if holds else 0)
 
     def _read_unread(self, data: bytes) -> None:
         """Read the body of a request whose `Upgrade` is ignored, as the last request on the connection."""
@@ -200,7 +101,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread -= len(part)
         if part:
             self.on_body(part)
-        if not self._unread:
+        if self._unread:
+            self._count(len(part))
+        else:
             self._ignores_input = True
             self.on_message_complete()
 
@@ -233,8 +136,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: serve the request from here on, or refuse it."""
         self._check_head()
-        self._phase, self._bytes, self.since = "body", 0, self.loop.time()
-        if self.url.startswith(_GRAPHQL) and not self._is_owed() and self._sheds():
+        if self._bytes:
+            self._note_complete()
+        self._phase, self.since = "body", self.loop.time()
+        if self._sheds():
             self._shed_request()
             return
         if self._is_owed() and len(self.pipeline) >= _PIPELINED:
@@ -254,7 +159,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._stopping or self.parser.should_upgrade():
             cycle.keep_alive = False
         if not cycle.keep_alive:
-            cycle.transport = cast("asyncio.Transport", _Closing(self))
+            self._close_in_our_way(cycle)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived."""
@@ -269,6 +174,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._unread:
             return
         self._completed = True
+        if self._bytes:
+            self._note_complete()
         if self._shed:
             self._shed = False
             self._be_idle()
@@ -281,15 +188,16 @@ class HttpProtocol(HttpToolsProtocol):
                 # A large last part pauses reading. Resume it: a paused connection does not notice a client that leaves.
                 self.flow.resume_reading()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+    def _note_complete(self) -> None:
+        """A part that came in several pieces is complete."""
+        self._bytes = 0
+        self._all.unfinished.forget(self)
 
     def _check_head(self) -> None:
         """Refuse a request that is framed wrongly, or whose announced body is too long.
 
         Raises:
-            _RefusedError: the request is refused.
+            RefusedError: the request is refused.
         """
         if self._bytes + self._chunk_bytes > HEADERS_BYTES and framing.is_too_large(self.headers):
             # Summed up only when it can matter, because it takes time.
@@ -313,132 +221,35 @@ class HttpProtocol(HttpToolsProtocol):
                 raise self._refused(framing.not_http())
             self._unread = found.length
 
-    def _refused(self, error: _Refusal) -> _RefusedError:
-        self._refusal = error
-        return _RefusedError()
+    def _sheds(self) -> bool:
+        """Whether the request is for GraphQL and refused before the rest of it is read.
+
+        Its response would come before those to earlier requests: the application refuses a request behind others.
+        """
+        overloaded = self._all.admission.sheds
+        if (self._all.has_room and not overloaded) or self._is_owed():
+            return False
+        path = self._path()
+        if overloaded and path.startswith(GRAPHQL_PATH):
+            # A browser whose preflight is refused cannot read why the request failed.
+            return self.parser.get_method() != b"OPTIONS"
+        return path.startswith(STREAM_PATH) and not self._all.may_have_room
+
+    def _path(self) -> str:
+        """The path of the URL, which may be escaped or follow a host; empty if it has none."""
+        try:
+            return unquote((httptools.parse_url(self.url).path or b"").decode("ascii"))
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            return ""
 
     def _too_large(self) -> RequestError:
         return RequestError(Reason.BODY_TOO_LARGE, f"A body may have at most {self._all.body_bytes} bytes.")
 
-    # Writing responses.
-
-    def _is_owed(self) -> bool:
-        """Whether the response to an earlier request is in progress."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _sheds(self) -> bool:
-        """Whether a request for GraphQL is refused before the rest of it is read."""
-        if self._all.admission.sheds:
-            # A browser whose preflight is refused cannot read why the request failed.
-            return self.parser.get_method() != b"OPTIONS"
-        return self.url.startswith(_STREAM) and not self._all.has_place
-
-    def _shed_request(self) -> None:
-        """Refuse the request at the least cost, without its own task or log line: there may be many.
-
-        Raises:
-            _RefusedError: the connection cannot be kept.
-        """
-        parser = self.parser
-        ends = self._stopping or self.expect_100_continue or parser.should_upgrade() or parser.get_method() == b"HEAD"
-        if ends or not parser.should_keep_alive():
-            self._phase = "head"
-            raise self._refused(_OVERLOADED)
-        self._all.shed += 1
-        self._shed = True
-        self.transport.write(self._answer(_OVERLOADED, keep=True))
-
-    def _refuse(self, error: _Refusal, *, seconds: float = _LINGER_SECONDS) -> None:
-        """Refuse the request that is being read, after the responses before it, as the last on the connection."""
-        self._ignores_input = True
-        self._parting_seconds = seconds
-        cycle = self.cycle
-        if self._phase == "body" and not self._shed and self._is_owed() and cycle.scope is self.scope:
-            if cycle.response_started:
-                self.transport.abort()
-                return
-            # The application already serves the request. It finds the refusal when it reads the body, and responds.
-            cycle.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key] # a key of our own
-            cycle.keep_alive, cycle.more_body = False, False
-            cycle.transport = cast("asyncio.Transport", _Closing(self))
-            cycle.message_event.set()
-            return
-        if self._phase == "body":
-            # The request was answered before its body was read.
-            self._part()
-            return
-        self._all.note_refusal(error, self.client)
-        answer = self._answer(error)
-        if self._is_owed():
-            self._last_response, self._phase = answer, "busy"
-        else:
-            self._part(answer)
-
-    def _answer(self, error: _Refusal, *, keep: bool = False) -> bytes:
-        cors = readable_by(self.headers or (), self._all.allowed_origins)
-        return answer_of(error, (*self.server_state.default_headers, *cors), keep=keep)
-
-    def on_response_complete(self) -> None:
-        """Like uvicorn's, without its timer: the regular check of all connections finds one that idles for too long."""
-        self.server_state.total_requests += 1
-        if self._lasts:
-            self._lasts = False
-            self._all.end_lasting(self)
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif self._last_response:
-            self._part(self._last_response)
-        elif self._phase == "busy":
-            self._be_idle()
-        elif self._phase == "body" and self.expect_100_continue:
-            # Only the client knows whether it still sends the body.
-            self._part()
-
-    def close(self) -> None:
-        """Close the connection in a way that lets the response arrive, although the request was not read to its end."""
-        if self._phase == "body" or self._ignores_input:
-            self._part()
-        else:
-            self.transport.close()
-
-    def _part(self, answer: bytes = b"") -> None:
-        """Write the last response, and drop what still arrives for a moment."""
-        if answer:
-            self.transport.write(answer)
-        self._ignores_input = True
-        self._phase, self.since = "parting", self.loop.time()
-        if self._stopping or self.transport.is_closing():
-            self.transport.close()
-        else:
-            self.flow.resume_reading()
-            self.transport.write_eof()
-
-    def _be_idle(self) -> None:
-        self._phase, self.since = "idle", self.loop.time()
-
-    def _become_lasting(self, caller: str) -> None:
-        self._all.become_lasting(self, caller)
-        self._lasts = True
-
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection to the WebSocket protocol, if there is room for another lasting connection."""
-        if self._all.admission.sheds or not self._all.has_place:
-            self._all.note_refusal(_OVERLOADED, self.client)
-            self._part(self._answer(_OVERLOADED))
+        """Hand the connection to the WebSocket protocol, if there may be room for another lasting connection."""
+        if self._all.admission.sheds or not self._all.may_have_room:
+            self._all.note_refusal(OVERLOADED, self.client)
+            self._part(self._answer(OVERLOADED))
             return
         self._all.forget(self)
         super().handle_websocket_upgrade()
-
-
-class _Closing:
-    """The part of a transport that a request cycle uses; closing it closes the protocol's way."""
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self._protocol = protocol
-        self.write = protocol.transport.write
-        self.is_closing = protocol.transport.is_closing
-        self.close = protocol.close

@@ -41,6 +41,9 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self._scheduled = False
         self._pong = b""
         self._deadline: asyncio.TimerHandle | None = None
+        # The bytes of messages that wait for the application, and all that was last reported to `held`.
+        self._queued = 0
+        self._held = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget an incomplete message."""
@@ -55,6 +58,11 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         self._unparsed += data
         if not self._scheduled:
             self._parse_portion()
+        if self._unparsed and not self._may_parse and not self.read_paused:
+            # The upgrade is still being authenticated. uvicorn resumes reading when the endpoint takes it.
+            self.read_paused = True
+            self.transport.pause_reading()
+        self._report()
 
     def handle_events(self) -> None:
         """Handle the frames that have arrived. From then on a message that has only begun has a deadline."""
@@ -62,8 +70,10 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         super().handle_events()
         if arrived and not self.frames:
             self._stop_deadline()
-        if self._deadline is None and self._is_incomplete:
-            self._deadline = self.loop.call_later(_MESSAGE_SECONDS, self._check_deadline)
+        if self._is_incomplete:
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(_MESSAGE_SECONDS, self._check_deadline)
+            self._report()
 
     @property
     def _is_incomplete(self) -> bool:
@@ -82,6 +92,25 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         elif self._is_incomplete and not self.close_sent:
             self._fail(CloseCode.POLICY_VIOLATION, f"a message did not arrive within {_MESSAGE_SECONDS:g} s")
 
+    def held(self, size: int) -> None:
+        """Called with the number of bytes that have arrived and that the application has not taken."""
+
+    def drop(self) -> None:
+        """Drop these bytes, after the connection was closed."""
+        self.frames = []
+        self._unparsed.clear()
+        self.conn.reader.buffer.clear()
+        for _ in range(self.queue.qsize()):
+            message = self.queue.get_nowait()
+            if message["type"] != "websocket.receive":
+                self.queue.put_nowait(message)
+
+    def _report(self) -> None:
+        self._held = self._queued + len(self._unparsed) + len(self.conn.reader.buffer)
+        if self.frames:
+            self._held += self.conn.current_size or 0
+        self.held(self._held)
+
     def acknowledge(self) -> None:
         """Take long messages from now on."""
         self.conn.max_message_size = self.config.ws_max_size
@@ -89,6 +118,9 @@ class BoundedFrames(WebSocketsSansIOProtocol):
     async def receive(self) -> ASGIReceiveEvent:
         """The next message. Parsing resumes once no message is left."""
         message = await super().receive()
+        self._queued = 0
+        if self._held:
+            self._report()
         self._schedule()
         return message
 
@@ -116,6 +148,7 @@ class BoundedFrames(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """Deliver a message. Invalid UTF-8 closes the connection without a stack trace in the log."""
         self._stop_deadline()
+        self._queued = sum(map(len, self.frames))
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()

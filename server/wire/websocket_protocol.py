@@ -9,9 +9,9 @@ from websockets.frames import CloseCode
 from schema.errors import Reason, RequestError, UnavailableError
 from server.http.client import CLIENT_PRESENCE, ClientPresence
 from server.traffic.admission import MESSAGE
-from server.wire.connections import SendProgress, reset
 from server.wire.http_framing import NOT_HTTP
 from server.wire.raw_response import answer_of
+from server.wire.sending import SendProgress, reset
 from server.wire.websocket_frames import BoundedFrames
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class WebSocketProtocol(BoundedFrames):
         super().__init__(config, server_state, app_state, _loop)
         # When the upgrade was handed over, and from the accept on, when that was.
         self.since = self.loop.time()
-        self.address: Hashable = self
+        self._address: Hashable = None
+        self._presence = ClientPresence(self._become_lasting)
         self._all = connections
         self._sending = SendProgress()
         self._server_state = server_state
@@ -60,7 +61,7 @@ class WebSocketProtocol(BoundedFrames):
         """Register the connection."""
         super().connection_made(transport)
         if self.client:
-            self.address = self._all.addresses.of(self.client[0]) or self
+            self._address = self._all.addresses.of(self.client[0])
         self._all.take(self, self.loop)
         self._all.open(self)
 
@@ -70,8 +71,29 @@ class WebSocketProtocol(BoundedFrames):
         super().connection_lost(exc)
 
     @property
+    def address(self) -> Hashable:
+        """As `Connection` says."""
+        return self._address or self.owner
+
+    @property
+    def owner(self) -> Hashable:
+        """The caller; before it is known, the address."""
+        caller = self._presence.caller
+        return ("caller", caller) if caller is not None else self._address or self
+
+    @property
+    def proved(self) -> bool:
+        """Whether the caller is known."""
+        return self._presence.caller is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no operation runs on it."""
+        return self._presence.idle
+
+    @property
     def waits(self) -> bool:
-        """Whether the connection is an opening one. A lasting one never makes room for another."""
+        """Whether the connection is an opening one."""
         return not self._lasts
 
     def make_room(self) -> None:
@@ -96,7 +118,7 @@ class WebSocketProtocol(BoundedFrames):
         """Let the endpoint count the connection among the lasting ones."""
         super().handle_connect(event)
         if not self.close_sent:
-            self.scope[CLIENT_PRESENCE] = ClientPresence(self._become_lasting)  # type: ignore[typeddict-unknown-key] # a key of our own
+            self.scope[CLIENT_PRESENCE] = self._presence  # type: ignore[typeddict-unknown-key] # a key of our own
 
     def _become_lasting(self, caller: str) -> None:
         self._all.become_lasting(self, caller)
@@ -121,6 +143,16 @@ class WebSocketProtocol(BoundedFrames):
             super().handle_parser_exception()
         else:
             self._refuse(RequestError(Reason.HTTP_INVALID, NOT_HTTP))
+
+    def held(self, size: int) -> None:
+        """Count what has arrived and was not taken. If it is too much of all, this or another connection is closed."""
+        if not self.disconnected:
+            self._all.unfinished.note(self, size)
+
+    def refuse_unfinished(self) -> None:
+        """Close the connection, and drop what has arrived. The client is told to try again later."""
+        self._cut(_OVERLOADED)
+        self.drop()
 
     def _refuse(self, error: RequestError | UnavailableError) -> None:
         self._all.note_refusal(error, self.client)

@@ -53,7 +53,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.lakebase.platform.sdk_client._RETRY_SECONDS": 60,
         "server.traffic.admission.WAIT_SECONDS": 600,
         "server.wire.connections.INIT_SECONDS": 600,
-        "server.wire.connections.SEND_SECONDS": 600,
+        "server.wire.sending.SEND_SECONDS": 600,
         "server.wire.connections._BODY_SECONDS": 600,
         "server.wire.connections._HANDSHAKE_SECONDS": 600,
         "server.wire.connections._HEADERS_SECONDS": 600,

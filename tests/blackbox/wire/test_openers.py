@@ -6,13 +6,16 @@ import asyncio
 import json
 import socket
 import time
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from tests.blackbox.raw_connection import Wire, request
 from tests.blackbox.raw_sockets import frame, raw_socket, text
+from tests.blackbox.traffic.test_admission import blocked
 from tests.blackbox.wire.test_http_framing import UPGRADE
 from tests.servers.issuer import Issuer, running_issuer
 from tests.servers.process import PATIENCE_SECONDS, running_server, wait_for
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-# Of these, 15 may be lasting ones, and 4 opening ones.
-CONNECTIONS, OPENING = 20, 4
+# Of these, 15 may be lasting ones, and 10 opening ones.
+CONNECTIONS, OPENING = 20, 10
 CHECKS = "server.wire.connections._CHECK_SECONDS"
 ME, STRANGER = "127.0.0.1", "127.0.0.2"
 STREAM = (
@@ -112,29 +115,126 @@ def test_the_oldest_silent_socket_gives_way(small: Server) -> None:
 
 
 @pytest.mark.parametrize("proxies", ["", "127.0.0.0/8"], ids=["addresses", "a proxy"])
-def test_strangers_take_no_place_from_another_address(orders_url: str, proxies: str) -> None:
-    """The address with most connections gives way. Behind a proxy there are no addresses, and the oldest gives way."""
-    settings: dict[str, Any] = {"APP_SCHEMA": "openers", "MAX_CONNECTIONS": str(CONNECTIONS), "PROXY_NETWORKS": proxies}
+def test_strangers_take_no_place_from_another_address(orders_url: str, issuer: Issuer, proxies: str) -> None:
+    """The address with most connections gives way. Behind a proxy there are none, and callers go before strangers."""
+    settings = issuer.settings(APP_SCHEMA="openers", MAX_CONNECTIONS=str(CONNECTIONS), PROXY_NETWORKS=proxies)
+    token = issuer.token()
     with running_server(orders_url, **settings) as server, ExitStack() as stack:
         idle = stack.enter_context(Wire(server, source=ME))
-        idle.send(request(1))
+        idle.send(request(1, f"Authorization: Bearer {token}"))
         assert idle.answer()[0] == "HTTP/1.1 200 OK"
         mine = stack.enter_context(raw_socket(server.url, init=False, source=ME))
         for _ in range(CONNECTIONS):
             stack.enter_context(raw_socket(server.url, init=False, source=STRANGER))
-        if proxies:
-            assert mine.closed_with() == 1013
-        else:
-            mine.initialise()
+        if not proxies:
+            mine.initialise(token)
         for _ in range(CONNECTIONS):
             stack.enter_context(Wire(server, source=STRANGER))
         # The last of them has been registered when another connection is answered.
-        with open_stream(server, source=STRANGER):
-            if proxies:
-                assert idle.ended()
-            else:
-                idle.send(request(2))
-                assert idle.answer()[0] == "HTTP/1.1 200 OK"
+        with open_stream(server, token, source=STRANGER):
+            idle.send(request(2, f"Authorization: Bearer {token}"))
+            assert idle.answer()[0] == "HTTP/1.1 200 OK"
+
+
+def test_behind_the_platforms_proxy_callers_take_no_place_from_each_other(orders_url: str) -> None:
+    """It names the caller of each upgrade, so that the caller with most sockets gives way."""
+    settings: dict[str, Any] = {"AUTH_MODE": "databricks-app", "DATABRICKS_APP_NAME": "orders", "READER_USERS": "*"}
+    with (
+        running_server(orders_url, APP_SCHEMA="openers", MAX_CONNECTIONS=str(CONNECTIONS), **settings) as server,
+        ExitStack() as stack,
+    ):
+        mine, *_ = [
+            stack.enter_context(raw_socket(server.url, init=False, headers=f"X-Forwarded-Email: {name}\r\n"))
+            for name in ("ann", *["ben"] * 2 * CONNECTIONS)
+        ]
+        mine.initialise()
+
+
+@pytest.mark.parametrize("kind", ["streams", "sockets"])
+def test_a_client_that_leaves_before_it_is_authenticated_takes_no_place(
+    orders_url: str, issuer: Issuer, kind: str
+) -> None:
+    """Nor does one that gives way. Otherwise the place would be taken for ever."""
+    altered = {"server.auth.jwks._FETCH_SECONDS": 600}
+    settings = issuer.settings(APP_SCHEMA="openers", MAX_CONNECTIONS=str(CONNECTIONS))
+    token = issuer.token()
+    with running_server(orders_url, altered=altered, **settings) as server, ExitStack() as stack:
+        issuer.answering.clear()
+        stack.callback(issuer.answering.set)
+        with ExitStack() as leaving:
+            for _ in range(2 * CONNECTIONS):
+                if kind == "streams":
+                    leaving.enter_context(Wire(server)).send(STREAM + f"Authorization: Bearer {token}\r\n\r\n".encode())
+                else:
+                    payload = {"authorization": f"Bearer {token}"}
+                    init = text({"type": "connection_init", "payload": payload})
+                    leaving.enter_context(raw_socket(server.url, init=False)).send(init)
+        with Wire(server) as wire:
+            # The server has noticed that they are gone when it answers a later connection.
+            wire.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert wire.answer()[0] == "HTTP/1.1 200 OK"
+        issuer.answering.set()
+        for _ in range(CONNECTIONS * 3 // 4 * 2 // 3):
+            stack.enter_context(open_stream(server, token))
+        assert "Traceback" not in server.log()
+
+
+def test_requests_that_wait_for_the_key_server_give_way(orders_url: str, issuer: Issuer) -> None:
+    """Anybody can send a token that names an unknown key. A caller whose key is known is answered meanwhile."""
+    altered = {"server.auth.jwks._FETCH_SECONDS": 600}
+    settings = issuer.settings(APP_SCHEMA="openers", MAX_CONNECTIONS=str(CONNECTIONS))
+    known, unknown = issuer.token(), issuer.token(header={"kid": "nobody's"})
+    with running_server(orders_url, altered=altered, **settings) as server, ExitStack() as stack:
+        with Wire(server) as wire:
+            wire.send(request(1, f"Authorization: Bearer {known}"))
+            assert wire.answer()[0] == "HTTP/1.1 200 OK"
+        issuer.answering.clear()
+        stack.callback(issuer.answering.set)
+        for _ in range(2 * CONNECTIONS):
+            stack.enter_context(Wire(server, source=STRANGER)).send(request(1, f"Authorization: Bearer {unknown}"))
+        for _ in range(3):
+            with Wire(server) as wire:
+                wire.send(request(1, f"Authorization: Bearer {known}"))
+                assert wire.answer()[0] == "HTTP/1.1 200 OK"
+        assert "Traceback" not in server.log()
+
+
+def test_a_caller_with_many_idle_sockets_gives_one_up(guarded: Server, issuer: Issuer) -> None:
+    """When all places are taken. A socket on which something runs stays."""
+    feed = {"query": "subscription { orderStatusChanged { orderKey } }"}
+    with ExitStack() as stack:
+        ann, ben = issuer.token(sub="ann"), issuer.token(sub="ben")
+        idle, *_ = [stack.enter_context(raw_socket(guarded.url, token=ann)) for _ in range(5)]
+        for _ in range(10):
+            busy = stack.enter_context(raw_socket(guarded.url, token=ben))
+            busy.send(text({"id": "1", "type": "subscribe", "payload": feed}))
+            # When the ping is answered, the subscription has begun.
+            busy.send(text({"type": "ping"}))
+            assert json.loads(busy.read().payload) == {"type": "pong"}
+        cid = issuer.token(sub="cid")
+        stack.enter_context(raw_socket(guarded.url, token=cid))
+        assert idle.closed_with() == 1013
+        stack.enter_context(open_stream(guarded, cid))
+        busy.send(text({"type": "ping"}))
+        assert json.loads(busy.read().payload) == {"type": "pong"}
+
+
+async def test_a_client_that_pipelines_does_not_give_way_before_its_answer(orders_url: str, small: Server) -> None:
+    """It has begun another request while the first is in progress, which may be a mutation."""
+    holder = await asyncpg.connect(orders_url)
+    try:
+        with ExitStack() as stack:
+            first = stack.enter_context(Wire(small))
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE orders_synced IN ACCESS EXCLUSIVE MODE")
+                first.send(request(1), b"GET /livez HTTP/1.1\r\n")
+                await blocked(holder, 1)
+                for _ in range(2 * CONNECTIONS):
+                    stack.enter_context(Wire(small))
+                assert not first.has_come(seconds=0)
+            assert first.answer()[0] == "HTTP/1.1 200 OK"
+    finally:
+        await holder.close()
 
 
 def test_a_socket_for_which_there_is_no_place_is_told_to_try_again(small: Server) -> None:
@@ -247,7 +347,7 @@ def test_a_client_that_reads_a_little_now_and_then_is_cut(orders_url: str) -> No
 
 def test_slow_readers_make_room(orders_url: str) -> None:
     """After ten seconds the server waits for them, as for a client that sends nothing."""
-    altered = {"server.wire.connections._SLOW_SECONDS": 0.0, CHECKS: 0.1}
+    altered = {"server.wire.sending._SLOW_SECONDS": 0.0, CHECKS: 0.1}
     with (
         running_server(orders_url, altered=altered, APP_SCHEMA="openers", MAX_CONNECTIONS="2") as server,
         ExitStack() as stack,
@@ -272,6 +372,7 @@ def listening() -> Iterator[str]:
 
 
 OPENERS_AT_ONCE = 800
+OPENERS_A_SECOND = 500
 ROUNDS = 20
 
 
@@ -304,6 +405,28 @@ async def test_800_openers_shut_nobody_out(orders_url: str, issuer: Issuer, kind
 
 
 @pytest.mark.long
+async def test_500_upgrades_a_second_leave_a_client_time_for_its_token(orders_url: str, issuer: Issuer) -> None:
+    """Behind a proxy, where nothing tells its upgrade from the others. It takes six tenths of a second."""
+    settings = issuer.settings(APP_SCHEMA="openers", PROXY_NETWORKS="127.0.0.0/8")
+
+    def open_slowly(server: Server) -> None:
+        with raw_socket(server.url, init=False) as slow:
+            time.sleep(0.6)  # as long as a slow network takes
+            slow.initialise(issuer.token())
+
+    with running_server(orders_url, patient=False, **settings) as server:
+        opening = asyncio.create_task(_open_steadily(server))
+        try:
+            await asyncio.sleep(1.5)  # until they have all places
+            for _ in range(5):
+                await asyncio.to_thread(open_slowly, server)
+            assert not opening.done()
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+
+
+@pytest.mark.long
 def test_a_silent_socket_is_gone_after_three_seconds(orders_url: str, issuer: Issuer) -> None:
     """With the server's own times, to the end of the connection."""
     with (
@@ -319,6 +442,26 @@ def _call(server: Server, token: str) -> None:
     with raw_socket(server.url, token=token), open_stream(server, token), Wire(server) as wire:
         wire.send(request(1, f"Authorization: Bearer {token}"))
         assert wire.answer()[0] == "HTTP/1.1 200 OK"
+
+
+async def _open_steadily(server: Server) -> None:
+    """Open silent sockets at a steady rate, and hold each for two seconds, if the server does."""
+    host, port = server.url.removeprefix("http://").split(":")
+    writers: deque[asyncio.StreamWriter] = deque()
+    began, opened = time.monotonic(), 0
+    try:
+        while True:
+            while opened < OPENERS_A_SECOND * (time.monotonic() - began):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(OPENERS["a silent socket"])
+                writers.append(writer)
+                opened += 1
+                if len(writers) > 2 * OPENERS_A_SECOND:
+                    writers.popleft().close()
+            await asyncio.sleep(0.01)  # the pace
+    finally:
+        for writer in writers:
+            writer.close()
 
 
 async def _open(server: Server, sent: bytes, begins: float) -> None:
