@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from server.process.lifespan import State
 
 _HEADERS: Final = {"cache-control": NO_STORE}
+_SHORT: Final = "short: new work is refused"
 # Whoever calls may be told these. Any other text is a cause.
-_STATES: Final = frozenset({"ok", NONE_NEEDED, NOT_MINTED_YET, NO_REPLICA, UNUSED_REPLICA})
+_STATES: Final = frozenset({"ok", _SHORT, NONE_NEEDED, NOT_MINTED_YET, NO_REPLICA, UNUSED_REPLICA})
 _FAILING: Final = "unavailable"
 _CAUSES: Final = "The log has the causes. The role `admin` and the bearer of METRICS_TOKEN are told them here too."
 
 
-async def livez(_request: Request[State]) -> JSONResponse:
-    """200 while the process responds at all."""
+async def livez(request: Request[State]) -> JSONResponse:
+    """200 while the process responds; 503 if it is out of memory, and only a new process would take work again."""
+    if request.state["memory"].stuck:
+        return JSONResponse({"status": "out of memory"}, status_code=503, headers=_HEADERS)
     return JSONResponse({"status": "alive"}, headers=_HEADERS)
 
 
@@ -35,19 +38,22 @@ async def readyz(request: Request[State]) -> JSONResponse:
     The causes name the database's role, schema and tables, and what an owner has to grant, so only operators get them.
 
     Orders are served even if changes cannot be made, no new token can be minted while the old one lives, or a replica
-    is left out: the other parts report that. A sleeping database is ready; otherwise no request would ever wake it.
+    is left out: the other parts report that. While memory is short, none are. A sleeping database is ready, because no
+    request would ever wake it otherwise.
     """
-    reason, draining = request.state["readiness"].reason, request.app.state.draining.begun
+    state = request.app.state
+    reason, draining, short = request.state["readiness"].reason, state.draining.begun, state.admission.short_of_memory
     causes = {
         "orders": reason or "ok",
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
         "replica": request.state["replicas"].state,
+        "memory": _SHORT if short else "ok",
     }
     parts = {part: cause if cause in _STATES else _FAILING for part, cause in causes.items()}
     if _FAILING in parts.values():
         parts = causes if await _is_operator(request) else {**parts, "causes": _CAUSES}
-    ready = reason is None and not draining
+    ready = reason is None and not draining and not short
     return JSONResponse(
         {
             "status": "ready" if ready else "not ready",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from schema.context import Context, PageLimits
@@ -33,6 +34,7 @@ from server.orders.readiness import Readiness
 from server.orders.sql_json import json_orders, json_page
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.process.served_database import create_replicas, served_database, token_state
+from server.process.shutdown import end_worker
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class State(TypedDict):
     authentication: Authentication
     context: Context
     sampler: Sampler
+    memory: MemoryGuard
 
 
 def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
@@ -147,6 +150,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 app.state.admission,
                 # The statements of plans hold on to them.
                 caches=(*app.state.caches, json_page.cache_clear, json_orders.cache_clear),
+                # A single process could only end: its platform decides, by /livez.
+                give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )
             pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
@@ -170,6 +175,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "migrations": migrations,
                 "authentication": authentication,
                 "sampler": sampler,
+                "memory": guard,
                 "context": Context(
                     principal=NOBODY,
                     orders=store,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from uvicorn import Server
 
+    from server.traffic.draining import Draining
+
 # The platform kills the process 15 s after SIGTERM. We promise 12 s.
 STOP_SECONDS: Final = 11.5
 # Exit codes.
@@ -95,6 +97,13 @@ class Stop:
             threads=sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
             at=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in main],
         )
+
+
+def end_worker(draining: Draining) -> None:
+    """Stop this worker as SIGTERM does, because it refuses all work for good. The supervisor starts another."""
+    if not draining.begun:
+        log_in_thread(_log.error, "worker ends: it is out of memory, and gets none back")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def log_in_thread(log: Callable[..., object], event: str, **values: object) -> None:

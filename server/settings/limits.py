@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 # pydantic reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, IPvAnyNetwork, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, NoDecode
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _Seconds = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]
+# A process holds 110 MB without any load, 165 MB with the Databricks SDK.
+LEAST_MEGABYTES: Final = 256
 _Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -62,7 +64,7 @@ class LimitSettings(BaseSettings):
         le=100_000,
         description=(
             "Client connections of a process. At the limit, a new one replaces the one that has been idle longest, of "
-            "the address that has the most idle ones, or is refused if none is idle."
+            "the address (or behind a proxy the caller) that has the most idle ones, or is refused if none is idle."
         ),
     )
     proxy_networks: Annotated[frozenset[IPvAnyNetwork], NoDecode, Separated] = Field(
@@ -81,12 +83,12 @@ class LimitSettings(BaseSettings):
             "connection of `POOL_SIZE`."
         ),
     )
-    memory_limit: Annotated[int, Field(ge=128, le=1 << 20)] | Literal["off"] | None = Field(
+    memory_limit: Annotated[int, Field(ge=LEAST_MEGABYTES, le=1 << 20)] | Literal["off"] | None = Field(
         None,
         description=(
-            "Megabytes that a process may hold before it refuses new work. From four fifths of it on, caches are let "
-            "go. `off`: no limit. Default: four fifths of the container's memory, divided by `WORKERS`; no limit "
-            "without a container."
+            "Megabytes that a process may hold before it refuses new work, at least 256. From four fifths of it on, "
+            "caches are let go. `off`: no limit. Default: four fifths of the container's memory, divided by `WORKERS`; "
+            "no limit without a container."
         ),
     )
     max_subscriptions_per_caller: PositiveInt = Field(

@@ -107,7 +107,7 @@ class Admission:
     """
 
     def __init__(self, most: int, *, wait_seconds: float) -> None:
-        self._free = most
+        self._most = self._free = most
         self._wait_seconds = wait_seconds
         self._expected_seconds = _EXPECTED_SHARE * wait_seconds
         self._waiting: deque[tuple[asyncio.Future[bool], float]] = deque()
@@ -139,6 +139,11 @@ class Admission:
             return False
         waited = running_loop().time() - max(self._waiting[0][1], self._woken_at)
         return max(waited, len(self._waiting) * interval) > self._expected_seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no operation is in flight, and none waits."""
+        return self._free == self._most
 
     def refuse_if_short(self) -> None:
         """Refuse an operation while memory is short: one on an open WebSocket, which no request announced.

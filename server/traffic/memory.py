@@ -17,6 +17,7 @@ import structlog
 from server.observability.observations import MemoryHigh, MemoryShort
 from server.observability.request_record import running_loop
 from server.observability.sinks import observe
+from server.settings.limits import LEAST_MEGABYTES
 from server.traffic.cgroups import container_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _MEGABYTE: Final = 1 << 20
 # and for what arrives between two checks.
 _WORKERS_SHARE: Final = 0.8
 # A worker holds up to 165 MB without any load. With less than this it would refuse work that the container can do.
-_LEAST_BYTES: Final = 256 * _MEGABYTE
+_LEAST_BYTES: Final = LEAST_MEGABYTES * _MEGABYTE
 _CHECK_SECONDS: Final = 0.5
 # Shares of the limit: above the first the caches are let go, and below the second all is normal again. New work is
 # refused above the limit itself, until memory is below the third.
@@ -40,13 +41,13 @@ _HIGH: Final = 0.8
 _NORMAL: Final = 0.7
 _ENOUGH: Final = 0.9
 # Python keeps much of what was freed for itself: after hostile traffic a process held 380 MB, and used 90 of them. So
-# if memory has not fallen for some seconds while work is refused, refusing helps no longer. Then work is refused again
-# when memory has grown, and above this share of the limit in any case.
-_STUCK_SECONDS: Final = 5.0
+# below the first share of the limit work is refused for some seconds at most, and then again when memory has grown by
+# the second share.
 _MOST: Final = 1.1
-# By how much more of the limit memory grows before it counts as grown. Then the caches are let go again. They are not
-# what fills it, and without them each document would be read anew.
 _GROWTH: Final = 0.05
+_REFUSAL_SECONDS: Final = 5.0
+# A process that has refused all work for this long, and does none any more, holds what it will never let go.
+_STUCK_SECONDS: Final = 60.0
 # After letting go the process rests for this many times as long as that took.
 _REST: Final = 20
 # A process that has used less of a processor than this since the last check is idle. It looks for cycles if it holds
@@ -89,6 +90,25 @@ def resident_bytes() -> int:
         return 0
 
 
+class _Level:
+    """An amount of memory, which rises when it is passed: it is passed again only after memory has grown some more."""
+
+    def __init__(self, limit: int, share: float) -> None:
+        self._lowest = share * limit
+        self._step = _GROWTH * limit
+        self._highest = _MOST * limit
+        self._above = self._lowest
+
+    def is_passed(self, held: int) -> bool:
+        """Whether the process holds more. The level follows when memory falls."""
+        self._above = max(self._lowest, min(self._above, held + self._step))
+        return held > self._above
+
+    def rise(self, held: int) -> None:
+        """Stay above what the process holds now."""
+        self._above = min(held + self._step, self._highest)
+
+
 class MemoryGuard:
     """Lets the caches of a process go while it holds much memory, and has its admission refuse new work above a limit.
 
@@ -99,6 +119,7 @@ class MemoryGuard:
         limit_bytes: the limit; None: there is none.
         admission: refuses new work.
         caches: functions that empty a cache each.
+        give_up: called when the process is stuck (`stuck`), at each check.
         resident: tells what the process holds, in bytes.
     """
 
@@ -108,18 +129,19 @@ class MemoryGuard:
         admission: Admission,
         *,
         caches: Iterable[Callable[[], object]],
+        give_up: Callable[[], object] = lambda: None,
         resident: Callable[[], int] = resident_bytes,
     ) -> None:
         self.limit_bytes = limit_bytes
         self._admission = admission
         self._caches = tuple(caches)
+        self._give_up = give_up
         self._resident = resident
+        limit = limit_bytes or 0
         self._high = False
-        self._let_go_above = 0.0
-        self._refuse_above = 0.0
-        # The least that the process held while work was refused, and when it first held so little.
-        self._least = 0
-        self._fell_at = 0.0
+        # Above these, the caches are let go, and new work is refused.
+        self._caches_level, self._work_level = _Level(limit, _HIGH), _Level(limit, 1.0)
+        self._refuses_since = 0.0
         self._rests_until = 0.0
         # The processor time at the last check, and the memory after the last search for cycles.
         self._used_seconds = 0.0
@@ -144,6 +166,14 @@ class MemoryGuard:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the process has refused all work for a minute, and does none: only a new process helps."""
+        admission = self._admission
+        return (
+            admission.short_of_memory and admission.is_idle and time.monotonic() - self._refuses_since >= _STUCK_SECONDS
+        )
+
     def _again(self) -> None:
         self._timer = running_loop().call_later(_CHECK_SECONDS, self._keep_checking)
 
@@ -158,6 +188,8 @@ class MemoryGuard:
         held = self._resident()
         if self.limit_bytes is not None:
             held = self._keep_below(self.limit_bytes, held)
+            if self.stuck:
+                self._give_up()
         used = time.process_time()
         idle, self._used_seconds = used - self._used_seconds < _IDLE_SECONDS, used
         if idle and held > self._settled + _GROWN_BYTES:
@@ -166,32 +198,26 @@ class MemoryGuard:
 
     def _keep_below(self, limit: int, held: int) -> int:
         """Let the caches go, or change what the admission refuses; return what the process holds then."""
-        short = self._admission.short_of_memory
-        high, now = _HIGH * limit, time.monotonic()
-        if not self._high and held > high:
+        short, now = self._admission.short_of_memory, time.monotonic()
+        if not self._high and held > _HIGH * limit:
             self._high = True
             observe(MemoryHigh(held, limit, begins=True))
-        if (short or held > max(high, self._let_go_above)) and now >= self._rests_until:
+        # They are not what fills a process that stays high, and without them each document would be read anew.
+        if (self._caches_level.is_passed(held) or short) and now >= self._rests_until:
             held = self._let_go(now)
-            self._let_go_above = held + _GROWTH * limit
-        self._let_go_above = min(self._let_go_above, held + _GROWTH * limit)
-        self._refuse_above = max(limit, min(self._refuse_above, held + _GROWTH * limit))
-        if not short and held > self._refuse_above:
-            self._least, self._fell_at = held, now
+            self._caches_level.rise(held)
+        if not short and self._work_level.is_passed(held):
+            self._refuses_since = now
             self._refuse(held, limit, begins=True)
-        elif short and (held < _ENOUGH * limit or self._is_stuck(held, limit, now)):
-            self._refuse_above = min(held + _GROWTH * limit, _MOST * limit)
+        elif short and (
+            held < _ENOUGH * limit or (held < _MOST * limit and now - self._refuses_since >= _REFUSAL_SECONDS)
+        ):
+            self._work_level.rise(held)
             self._refuse(held, limit, begins=False)
         if self._high and held < _NORMAL * limit:
             self._high = False
             observe(MemoryHigh(held, limit, begins=False))
         return held
-
-    def _is_stuck(self, held: int, limit: int, now: float) -> bool:
-        """Whether memory falls no longer, and is not far above the limit."""
-        if held < self._least - _GROWTH * limit:
-            self._least, self._fell_at = held, now
-        return held < _MOST * limit and now - self._fell_at >= _STUCK_SECONDS
 
     def _refuse(self, held: int, limit: int, *, begins: bool) -> None:
         self._admission.short_of_memory = begins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -60,6 +61,14 @@ class Wire:
     def read(self, length: int) -> bytes:
         """Read this many bytes, or fewer if the connection ends before."""
         return self._file.read(length)
+
+    def rest(self) -> int:
+        """Read until the server closes or resets the connection, and return the number of bytes."""
+        number = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := self._socket.recv(1 << 20):
+                number += len(data)
+        return number
 
     def has_come(self, *, seconds: float) -> bool:
         """Whether the server sends anything, or closes, within this many seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 from contextlib import contextmanager
@@ -79,6 +80,10 @@ class RawSocket:
         except ConnectionResetError:
             pass
         return True
+
+    def has_come(self) -> bool:
+        """Whether the server has sent anything that was not read, or has closed."""
+        return bool(self._received or select.select([self._connection], [], [], 0)[0])
 
     def read(self) -> Frame:
         """Read the next frame.

@@ -323,6 +323,7 @@ def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> 
         "changes": "ok",
         "token": "none is needed",
         "replica": "there is none",
+        "memory": "ok",
         "draining": "no",
     }
     assert "readyz" not in server.log()

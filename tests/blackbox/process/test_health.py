@@ -26,6 +26,7 @@ STATES: Final = {
     "changes": "unavailable",
     "token": "none is needed",
     "replica": "there is none",
+    "memory": "ok",
 }
 ORDER, CHANGE, HISTORY = (
     "{ order(orderKey: 1) { orderKey } }",

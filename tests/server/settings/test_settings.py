@@ -94,7 +94,7 @@ def test_what_is_no_url_of_a_postgresql_is_refused(url: str) -> None:
         ("POOL_SIZE", "0"),
         ("LOG_FORMAT", "xml"),
         *(("COMPRESS_FROM_BYTES", value) for value in ("-1", "never")),
-        *(("MEMORY_LIMIT", value) for value in ("0", "127", "none", "256MB")),
+        *(("MEMORY_LIMIT", value) for value in ("0", "255", "none", "256MB")),
         *(("CACHE_SECONDS", value) for value in ("-1", "601", "", "no-store")),
     ],
 )
