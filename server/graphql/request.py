@@ -156,6 +156,9 @@ async def _body(receive: Receive, scope: Scope) -> bytes:
         if not message.get("more_body", False):
             # The connection ends a body that is too long, too slow or badly framed, and leaves the reason here.
             if refusal := scope.get(REFUSAL):
+                # The error's traceback has this frame, which has the error: a cycle, that would keep the body too.
+                chunks.clear()
+                del message
                 raise refusal
             return b"".join(chunks)
 

@@ -222,7 +222,8 @@ class HttpConnection(HttpToolsProtocol):
         if self.pipeline:
             self.pipeline.clear()
             self._phase = "head"
-        self._refuse(OVERLOADED)
+        # The application raises it. A shared error would keep the frames of all requests that raised it.
+        self._refuse(UnavailableError(Reason.OVERLOADED, MESSAGE))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle

@@ -147,7 +147,8 @@ class WebSocketProtocol(BoundedFrames):
 
     def held(self, size: int) -> None:
         """Count what has arrived and was not taken. If it is too much of all, this or another connection is closed."""
-        self._all.unfinished.note(self, size)
+        if not self.disconnected:
+            self._all.unfinished.note(self, size)
 
     def refuse_unfinished(self) -> None:
         """Close the connection, and drop what has arrived. The client is told to try again later."""

@@ -176,9 +176,10 @@ def test_idle_and_trickling_connections_make_room(small: Server) -> None:
             with Wire(small) as another:
                 another.send(request(2))
                 assert another.answer()[0] == "HTTP/1.1 200 OK"
-        more = [stack.enter_context(Wire(small)) for _ in range(CONNECTIONS)]
-        more[-1].send(request(1))
-        assert more[-1].answer()[0] == "HTTP/1.1 200 OK"
+        for _ in range(CONNECTIONS):
+            more = stack.enter_context(Wire(small))
+            more.send(request(1))
+            assert more.answer()[0] == "HTTP/1.1 200 OK"
         assert all(wire.ended() for wire in wires)
 
 

@@ -449,15 +449,19 @@ async def _open_steadily(server: Server) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     writers: deque[asyncio.StreamWriter] = deque()
     began, opened = time.monotonic(), 0
-    while True:
-        while opened < OPENERS_A_SECOND * (time.monotonic() - began):
-            _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(OPENERS["a silent socket"])
-            writers.append(writer)
-            opened += 1
-            if len(writers) > 2 * OPENERS_A_SECOND:
-                writers.popleft().close()
-        await asyncio.sleep(0.01)  # the pace
+    try:
+        while True:
+            while opened < OPENERS_A_SECOND * (time.monotonic() - began):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(OPENERS["a silent socket"])
+                writers.append(writer)
+                opened += 1
+                if len(writers) > 2 * OPENERS_A_SECOND:
+                    writers.popleft().close()
+            await asyncio.sleep(0.01)  # the pace
+    finally:
+        for writer in writers:
+            writer.close()
 
 
 async def _open(server: Server, sent: bytes, begins: float) -> None:
