@@ -120,7 +120,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 keeps_awake=settings.subscribers_keep_awake,
             )
             readiness.used = feed.note_use
-            for close in (feed.close, readiness.close, migrations.close, measurement.close):
+            for close in (measurement.close, feed.close, readiness.close, migrations.close):
                 stack.push_async_callback(close)
 
             async def ended() -> None:
