@@ -1,1 +1,4 @@
-"""What the database knows of the orders before it reads them, for prices, plans and estimates. Read `measurement.py` first."""
+"""What the database knows of the orders before it reads them: for prices, plans and estimates.
+
+Read `measurement.py` first.
+"""
