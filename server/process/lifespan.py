@@ -124,11 +124,11 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                measurement.close,
                 feed.close,
                 readiness.close,
                 migrations.close,
                 app.state.events.close,
-                measurement.close,
             ):
                 stack.push_async_callback(close)
 
