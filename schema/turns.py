@@ -14,8 +14,9 @@ from schema.errors import Reason, UnavailableError
 # takes 20 ms or more, this is enough for a page: its request is read, its statement runs, and its answer is sent.
 _PAUSE_SHARE: Final = 0.25
 # How much earlier a piece may come and still run after one that is smaller by 1. A document of 1,500 characters lets
-# those that are shorter go first for 150 ms, and the longest one for 6.5 s.
-_SECONDS_OF_SIZE: Final = 0.0001
+# those that are shorter go first for 1.5 s. The largest pieces let them for half of the time that a piece may wait.
+_SECONDS_OF_SIZE: Final = 0.001
+_MOST_SECONDS: Final = 5.0
 # Less than a request may take. By then its client waits for an answer in vain.
 _LONGEST_SECONDS: Final = 10.0
 
@@ -31,11 +32,11 @@ class Turns:
     first, but a piece that has waited long goes before smaller ones that have just come.
 
     Args:
-        longest_seconds: how long a piece may wait; None for any time.
+        patient: whether a piece may wait for any time.
     """
 
-    def __init__(self, longest_seconds: float | None = _LONGEST_SECONDS) -> None:
-        self._longest_seconds = longest_seconds
+    def __init__(self, *, patient: bool = False) -> None:
+        self._patient = patient
         # By caller, the one whose turn is next first: the pieces, as a heap by the time when each is due.
         self._lines: OrderedDict[str, list[tuple[float, int, asyncio.Future[None]]]] = OrderedDict()
         self._numbers = itertools.count()
@@ -56,10 +57,10 @@ class Turns:
             self._begin(loop)
             return
         turn = loop.create_future()
-        due = loop.time() + size * _SECONDS_OF_SIZE
+        due = loop.time() + min(size * _SECONDS_OF_SIZE, _MOST_SECONDS)
         heappush(self._lines.setdefault(caller, []), (due, next(self._numbers), turn))
         try:
-            async with asyncio.timeout(self._longest_seconds):
+            async with asyncio.timeout(None if self._patient else _LONGEST_SECONDS):
                 await turn
         except TimeoutError:
             raise UnavailableError(

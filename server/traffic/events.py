@@ -94,7 +94,7 @@ class Events:
     def __init__(self, present: Callable[[ExecutionResult, Context], EventAnswer]) -> None:
         self._present = present
         # A subscription that is not served for long has its own end: its client reads nothing, or it cannot pay.
-        self._turns = Turns(longest_seconds=None)
+        self._turns = Turns(patient=True)
         self._places = asyncio.Semaphore(_PLACES)
         self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[EventAnswer]] = set()

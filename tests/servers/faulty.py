@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
 
-import server.graphql.gateway
+import server.graphql.answers
 import server.graphql.websocket_connection
 import server.http.error_response
 import server.http.metrics_endpoint
@@ -108,9 +108,9 @@ def present(result: Any, **more: Any) -> Any:
     return (answer | {"data": {UNWRITABLE: 1 << 70}} if UNWRITABLE in (result.data or {}) else answer), status
 
 
-def message(event: Any) -> Any:
+def message(text: bytes) -> Any:
     """Fail while handling a message, outside of all operations."""
-    return fail() if "fault" in (event.get("text") or "") else given_message(event)
+    return fail() if b"fault" in text else given_message(text)
 
 
 def observe(observation: Any) -> None:
@@ -137,7 +137,7 @@ def faults() -> list[Any]:
         patch.object(LocalAuthentication, "principal", principal),
         patch.object(server.http.request_middleware, "observe", observe),
         patch.object(Gateway, "answers", answers),
-        patch.object(server.graphql.gateway, "present", present),
+        patch.object(server.graphql.answers, "present", present),
         patch.object(server.graphql.websocket_connection, "message_of", message),
         patch.object(server.http.metrics_endpoint, "exposition", fail),
         patch.object(Files, "at", fail),

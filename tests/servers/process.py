@@ -47,6 +47,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "server.db.engine._PAGE_WAIT_SECONDS": 600,
         "server.db.engine._WRITE_WAIT_SECONDS": 600,
         "server.changes.feed._LISTEN_SECONDS": 600,
+        "schema.turns._LONGEST_SECONDS": 600,
         # Several servers may create their tables at once.
         "server.db.migrate._PATIENCE_SECONDS": 600,
         "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": 600,

@@ -90,6 +90,10 @@ def operate(socket: ClientConnection, query: str, id_: str) -> None:
     socket.send(json.dumps({"type": "subscribe", "id": id_, "payload": {"query": query}}))
 
 
+# A second: as many as a socket may send for long.
+PINGS = 10
+
+
 def pinged_until_closed(socket: ClientConnection) -> tuple[int, str]:
     """The code and reason with which a WebSocket is closed whose client keeps sending pings."""
 
@@ -98,6 +102,9 @@ def pinged_until_closed(socket: ClientConnection) -> tuple[int, str]:
         while time.monotonic() < deadline:
             socket.send(json.dumps({"type": "ping"}))
             assert received(socket)["type"] in {"pong", "error"}
+            # More pings than it may send would close it too.
+            with contextlib.suppress(TimeoutError):
+                assert json.loads(socket.recv(timeout=1 / PINGS))["type"] == "error"
 
     with pytest.raises(ConnectionClosed) as closed:
         ping()

@@ -110,7 +110,7 @@ STRINGS = '''{ a(b: "c # d", e: """f " g "" h \\""" i""", j: "", k: """""") # l 
 # Both cost more than a caller may spend, for want of an index.
 EXPENSIVE = [
     '{ orders(filter: {clerk: {eq: "x"}}) { nodes { id } } }',
-    "{ orders(orderBy: {field: ORDER_DATE}, filter: {orderPriority: {eq: URGENT}}) { nodes { id } } }",
+    "{ orders(orderBy: {field: ORDER_DATE}, filter: {orderPriority: {eq: NOT_SPECIFIED}}) { nodes { id } } }",
 ]
 # Names that no English text has: `OrderFilter`, `orderKey`, `TOTAL_PRICE`.
 _DISTINCT = re.compile(r"[A-Za-z]+[a-z][A-Z]\w*|[A-Z]+_[A-Z_]+")
