@@ -18,6 +18,7 @@ _CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 WITH_README = (
     "",
     "schema",
+    "schema/limits",
     "server/auth",
     "server/db",
     "server/graphql",
