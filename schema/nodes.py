@@ -11,8 +11,8 @@ import strawberry
 from schema.access import Requires
 from schema.admin.audit import AdminAuditEntry, audit_entry_with_key
 from schema.admin.guard import deadline, note_refused
-from schema.admin.names import AUDIT_ENTRY_ID, CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
 from schema.admin.operations import Operation, operation_with_key
+from schema.admin.requests.names import AUDIT_ENTRY_ID, CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
 from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
@@ -32,7 +32,7 @@ from schema.relay.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from schema.admin.names import NameRule, TableNameRule
+    from schema.admin.requests.names import NameRule, TableNameRule
 
 _NodeKey: TypeAlias = tuple[type[Node], int | str]
 _FoundNodes: TypeAlias = dict[_NodeKey, Node | ApiError | None]

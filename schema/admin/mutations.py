@@ -9,20 +9,6 @@ import strawberry
 from strawberry import UNSET
 
 from schema.admin.guard import RequiresAdmin, arguments_as_given, note_refused
-from schema.admin.inputs import (
-    CancelOperationInput,
-    CreateDatabaseCatalogInput,
-    CreateDatabaseInstanceInput,
-    CreateSyncedTableInput,
-    DeleteDatabaseCatalogInput,
-    DeleteDatabaseInstanceInput,
-    DeleteSyncedTableInput,
-    EnsureOrderIndexesInput,
-    ProvisionLakebaseInput,
-    RefreshSyncedTableInput,
-    TeardownLakebaseInput,
-    UpdateDatabaseInstanceInput,
-)
 from schema.admin.operations import operation_key_of
 from schema.admin.payloads import (
     AdminPayload,
@@ -37,10 +23,26 @@ from schema.admin.payloads import (
     ProvisionLakebasePayload,
     RefreshSyncedTablePayload,
     TeardownLakebasePayload,
+    UndeleteDatabaseInstancePayload,
     UpdateDatabaseInstancePayload,
     payload,
 )
-from schema.admin.validation import InputValidation
+from schema.admin.requests.inputs import (
+    CancelOperationInput,
+    CreateDatabaseCatalogInput,
+    CreateDatabaseInstanceInput,
+    CreateSyncedTableInput,
+    DeleteDatabaseCatalogInput,
+    DeleteDatabaseInstanceInput,
+    DeleteSyncedTableInput,
+    EnsureOrderIndexesInput,
+    ProvisionLakebaseInput,
+    RefreshSyncedTableInput,
+    TeardownLakebaseInput,
+    UndeleteDatabaseInstanceInput,
+    UpdateDatabaseInstanceInput,
+)
+from schema.admin.requests.validation import InputValidation
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.ports import administration as ports
 
@@ -87,7 +89,9 @@ class AdminMutations:
 
     @_administers(
         description=(
-            "Delete a database instance and all of its databases, permanently. If it does not exist, this succeeds."
+            "Delete a database instance and all of its databases. The plan says until when `undeleteDatabaseInstance` "
+            "can bring them back, if the platform can; `purge` deletes for good. If there is no such instance, this "
+            "succeeds."
         )
     )
     async def delete_database_instance(
@@ -99,6 +103,22 @@ class AdminMutations:
     ) -> DeleteDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
         return await _answer(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
+
+    @_administers(
+        description=(
+            "Bring back a database instance that was deleted and not purged, with all of its databases. If it is not "
+            "deleted, this succeeds."
+        )
+    )
+    async def undelete_database_instance(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # as above
+            UndeleteDatabaseInstanceInput, strawberry.argument(description="Which instance.")
+        ],
+    ) -> UndeleteDatabaseInstancePayload | None:
+        """Start the operation; do not wait for it."""
+        return await _answer(info, UndeleteDatabaseInstancePayload, InputValidation.undelete_instance, input)
 
     @_administers(
         description=(

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import strawberry
 
 from schema.admin.guard import RequiresAdmin
-from schema.admin.names import OPERATION_ID
+from schema.admin.requests.names import OPERATION_ID
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, PlatformError, Reason
 from schema.permissions import Role
@@ -32,6 +32,9 @@ class OperationKind(Enum):
     )
     DELETE_INSTANCE = strawberry.enum_value(
         ports.OperationKind.DELETE_INSTANCE, description="`deleteDatabaseInstance`."
+    )
+    UNDELETE_INSTANCE = strawberry.enum_value(
+        ports.OperationKind.UNDELETE_INSTANCE, description="`undeleteDatabaseInstance`."
     )
     CREATE_CATALOG = strawberry.enum_value(ports.OperationKind.CREATE_CATALOG, description="`createDatabaseCatalog`.")
     DELETE_CATALOG = strawberry.enum_value(ports.OperationKind.DELETE_CATALOG, description="`deleteDatabaseCatalog`.")

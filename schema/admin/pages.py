@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
-from schema.admin.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.operations import Operation, OperationConnection
+from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
 from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditPage, AuditPosition
 from schema.relay.pagination import CURSOR_VERSION, Edge, PageInfo, cursor_parts, opaque, page_size
 from schema.relay.selection import reads_page_below
@@ -57,7 +58,7 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
     """
     size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     start = None if after is None else _place(after)
-    found: list[tuple[_Place, ports.Instance]] = []
+    found: list[tuple[_Place, instance_ports.Instance]] = []
     any_before = False
     if reads_page_below(info, "DatabaseInstanceConnection", size):
         lakebase = info.context.lakebase
@@ -70,7 +71,12 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
             if len(found) > size:
                 break
         any_before = any_before or (start is not None and await _any_before_page(lakebase, start))
-    edges = [Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance)) for place, instance in found[:size]]
+    wanted = found[:size]
+    in_full = await info.context.lakebase.instances_in_full([instance for _, instance in wanted]) if wanted else ()
+    edges = [
+        Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance))
+        for (place, _), instance in zip(wanted, in_full, strict=True)
+    ]
     return DatabaseInstanceConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
@@ -130,7 +136,7 @@ async def audit_page(info: Info, wanted: AuditFilter, *, first: int | None, afte
 
 async def _instances(
     lakebase: ports.Administration, start: _Place | None
-) -> AsyncIterator[tuple[_Place, ports.Instance, bool]]:
+) -> AsyncIterator[tuple[_Place, instance_ports.Instance, bool]]:
     """The instances from the page of `start` on, each with its place, and whether it precedes the wanted page."""
     token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
     while True:
@@ -156,7 +162,7 @@ async def _any_before_page(lakebase: ports.Administration, place: _Place) -> boo
     return False
 
 
-def _up_to(instances: Sequence[ports.Instance], start: _Place) -> int:
+def _up_to(instances: Sequence[instance_ports.Instance], start: _Place) -> int:
     """How many instances of a page come up to and including `start`."""
     names = [instance.name for instance in instances]
     # If the instance is gone, the next one has moved to its index.

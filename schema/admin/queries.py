@@ -10,9 +10,9 @@ from strawberry import UNSET
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditFilter
 from schema.admin.guard import RequiresAdmin
-from schema.admin.names import CATALOG, INSTANCE, SYNCED_TABLE, checked_name
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
 from schema.admin.pages import audit_page, instance_page, operation_page
+from schema.admin.requests.names import CATALOG, SYNCED_TABLE, checked_name, instance_rule
 from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
@@ -62,12 +62,15 @@ class AdminQueries:
         """Makes one call to the platform if there are few instances, and none if nothing selected needs it."""
         return await instance_page(info, first=given(first), after=given(after))
 
-    @_administers(description="The database instance with this name, or null if there is none.")
+    @_administers(
+        description="The database instance with this name, also one that is deleted and not purged; null without one."
+    )
     async def database_instance(
         self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the instance.")]
     ) -> DatabaseInstance | None:
         """Looked up on the platform."""
-        return await instance_named(info, checked_name(name, INSTANCE))
+        rule = instance_rule(info.context.lakebase.configured.flavour)
+        return await instance_named(info, checked_name(name, rule))
 
     @_administers(
         description=(

@@ -13,17 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import Any
 
-    from schema.ports.administration import (
-        AdminOutcome,
-        AdminRequest,
-        Catalog,
-        Instance,
-        InstancePage,
-        Operation,
-        SyncedTable,
-        TableIndex,
-    )
+    from schema.ports.administration import AdminOutcome, AdminRequest, Catalog, Operation, SyncedTable, TableIndex
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.instances import Instance, InstancePage
     from server.lakebase.database.audit import AuditLog
 
 
@@ -36,6 +28,10 @@ class NotConfigured:
         self._audit = audit
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:  # noqa: ARG002 # the port's signature
+        """Always refused."""
+        raise _not_configured("database instances cannot be listed")
+
+    async def instances_in_full(self, instances: Sequence[Instance]) -> Sequence[Instance]:  # noqa: ARG002 # the port's signature
         """Always refused."""
         raise _not_configured("database instances cannot be listed")
 

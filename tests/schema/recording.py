@@ -12,6 +12,7 @@ from schema.context import Context, PageLimits
 from schema.errors import ApiError
 from schema.permissions import Principal, Role
 from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditEntry, AuditPage
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ CONFIGURED = ports.Configured("orders-pg", "orders", "orders_db", "orders.public
 UNSET = ports.Configured(None, None, None, None)
 
 
-def instance(name: str = "orders-pg") -> ports.Instance:
+def instance(name: str = "orders-pg") -> instance_ports.Instance:
     """An instance with this name."""
-    return ports.Instance(
+    return instance_ports.Instance(
         name=name,
         uid="8c66",
-        state=ports.InstanceState.AVAILABLE,
+        state=instance_ports.InstanceState.AVAILABLE,
         capacity="CU_1",
         node_count=1,
         readable_secondaries=False,
@@ -105,18 +106,24 @@ class RecordingAdministration:
     failures: dict[str, Exception] = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
     story: Sequence[ports.Operation] = ()
-    pages: dict[str | None, ports.InstancePage] = field(default_factory=dict)
+    pages: dict[str | None, instance_ports.InstancePage] = field(default_factory=dict)
     calls: list[tuple[str, object]] = field(default_factory=list)
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
     given: list[dict[str, Any]] = field(default_factory=list)
     entries: Sequence[AuditEntry] = ()
 
-    async def instances(self, *, size: int, token: str | None) -> ports.InstancePage:
+    async def instances(self, *, size: int, token: str | None) -> instance_ports.InstancePage:
         """One of `pages`."""
         await self._record("instances", (size, token))
         return self.pages[token]
 
-    async def instance(self, name: str) -> ports.Instance | None:
+    async def instances_in_full(
+        self, instances: Sequence[instance_ports.Instance]
+    ) -> Sequence[instance_ports.Instance]:
+        """The same instances."""
+        return instances
+
+    async def instance(self, name: str) -> instance_ports.Instance | None:
         """An object with this name."""
         await self._record("instance", name)
         return instance(name)

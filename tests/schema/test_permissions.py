@@ -32,6 +32,7 @@ ADMINISTRATION = {
     "create_database_instance",
     "update_database_instance",
     "delete_database_instance",
+    "undelete_database_instance",
     "create_database_catalog",
     "delete_database_catalog",
     "create_synced_table",

@@ -33,6 +33,7 @@ ACTIONS: Final = {
     OperationKind.CREATE_INSTANCE: "createDatabaseInstance",
     OperationKind.UPDATE_INSTANCE: "updateDatabaseInstance",
     OperationKind.DELETE_INSTANCE: "deleteDatabaseInstance",
+    OperationKind.UNDELETE_INSTANCE: "undeleteDatabaseInstance",
     OperationKind.CREATE_CATALOG: "createDatabaseCatalog",
     OperationKind.DELETE_CATALOG: "deleteDatabaseCatalog",
     OperationKind.CREATE_SYNCED_TABLE: "createSyncedTable",

@@ -28,6 +28,8 @@ _APPLICATION: Final = "lakebase-orders-graphql admin"
 _STATEMENT_SECONDS: Final = 10.0
 # The database that the platform creates with every instance. It cannot be deleted.
 FIRST_DATABASE: Final = "databricks_postgres"
+# The branch that the platform creates with every project.
+FIRST_BRANCH: Final = "production"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
 # The role names of the platform's pipelines begin with this.
 _PIPELINE_ROLE_PREFIX: Final = "databricks_writer"
@@ -75,7 +77,7 @@ _DEFINITIONS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class TableLocation:
-    """The PostgreSQL table of a synced table: its instance, database, schema and name."""
+    """The PostgreSQL table of a synced table: its instance or branch, its database, schema and name."""
 
     instance: str
     database: str
@@ -100,9 +102,13 @@ def location_of(table: SyncedTable) -> TableLocation:
         PlatformError: RESOURCE_NOT_READY, the platform has not assigned a database yet.
     """
     _, schema, name = table.name.split(".")
-    if not table.instance_name or not table.database_name:
-        raise PlatformError(Reason.RESOURCE_NOT_READY, f"The platform has not assigned {table.name} to a database yet.")
-    return TableLocation(table.instance_name, table.database_name, schema, name)
+    if not table.server or not table.database_name:
+        raise PlatformError(
+            Reason.RESOURCE_NOT_READY,
+            f"It is not known in which database {table.name} is: the platform has not assigned one yet, or another "
+            "client has created the table, in a catalog that registers no database.",
+        )
+    return TableLocation(table.server, table.database_name, schema, name)
 
 
 class Postgres:
@@ -145,7 +151,7 @@ class Postgres:
                 await connection.close(timeout=1)
 
     async def count_changes(self, instance: str, database: str | None = None) -> int | None:
-        """The number of status changes in an instance, or in one database of it; None if they cannot be counted."""
+        """The number of status changes in an instance or branch, or in one database of it; None if not countable."""
         try:
             if database is not None:
                 return await self._count(instance, database)

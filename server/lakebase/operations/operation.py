@@ -17,8 +17,6 @@ from schema.errors import Reason
 from schema.ports.administration import (
     AdminRequest,
     CatalogSpec,
-    InstanceChange,
-    InstanceSpec,
     Operation,
     OperationFailure,
     OperationKind,
@@ -27,6 +25,7 @@ from schema.ports.administration import (
     SyncedTableSpec,
 )
 from schema.ports.audit import AuditOutcome
+from schema.ports.instances import InstanceChange, InstanceSpec
 from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ class Planner:
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,
             OperationKind.DELETE_INSTANCE: self._instances.delete,
+            OperationKind.UNDELETE_INSTANCE: self._instances.undelete,
             OperationKind.CREATE_CATALOG: self._catalogs.create,
             OperationKind.DELETE_CATALOG: self._catalogs.delete,
             OperationKind.CREATE_SYNCED_TABLE: self._tables.create,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from server.lakebase.steps.catalog import create_catalog, delete_catalog
-from server.lakebase.steps.instance import create_instance, delete_instance, update_instance
+from server.lakebase.steps.instance import create_instance, delete_instance, undelete_instance, update_instance
 from server.lakebase.steps.synced_table import (
     build_indexes,
     create_synced_table,
@@ -28,6 +28,7 @@ STEPS: Final[Mapping[str, Callable[[Step], Awaitable[str]]]] = {
     "create_instance": create_instance,
     "update_instance": update_instance,
     "delete_instance": delete_instance,
+    "undelete_instance": undelete_instance,
     "create_catalog": create_catalog,
     "delete_catalog": delete_catalog,
     "create_synced_table": create_synced_table,

@@ -1,0 +1,28 @@
+"""Revision 0007: what was asked of the platform, which its reads do not tell."""
+
+from __future__ import annotations
+
+from server.db.migrations.statements import run
+
+revision = "0007"
+down_revision = "0006"
+
+_STATEMENTS = (
+    # The uid is the platform's, and is noted at the first read of the resource. A row of another home is a copy's.
+    """
+    CREATE TABLE {schema}.asked_for (
+        kind text NOT NULL,
+        name text NOT NULL,
+        uid text,
+        spec jsonb NOT NULL,
+        home text NOT NULL,
+        noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (kind, name)
+    )
+    """,
+)
+
+
+def upgrade() -> None:
+    """Create the table beside those of operations."""
+    run(_STATEMENTS)

@@ -1,0 +1,12 @@
+"""Administration by the Postgres API (`w.postgres`), which Databricks recommends."""
+
+from __future__ import annotations
+
+from server.lakebase.platform.autoscaling.tables import TableCalls
+
+
+class AutoscalingPlatform(TableCalls):
+    """The `Platform` of the flavour AUTOSCALING.
+
+    Its mutations return the names of the platform's operations. They are never waited for: the reads show what is.
+    """
