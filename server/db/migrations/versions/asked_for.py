@@ -9,8 +9,9 @@ down_revision = "0006"
 
 _STATEMENTS = (
     # The uid is the platform's, and is noted at the first read of the resource. A row of another home is a copy's.
+    # An operator may set the revision back, to make the functions of 0006 anew. Then this one runs again.
     """
-    CREATE TABLE {schema}.asked_for (
+    CREATE TABLE IF NOT EXISTS {schema}.asked_for (
         kind text NOT NULL,
         name text NOT NULL,
         uid text,
