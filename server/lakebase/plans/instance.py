@@ -197,7 +197,7 @@ class InstancePlans:
             )
         else:
             draft.facts["instance_uid"] = deleted.uid
-            until = f", which was possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
+            until = f"; this is possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
             add(PlanAction.UNDELETE, f"is brought back with all its databases{until}", costs=True)
 
     def _reserve_served_resources(self, draft: Draft, name: str) -> None:

@@ -49,7 +49,8 @@ async def delete_catalog(step: Step) -> str:
     async def look() -> bool:
         found = await step.services.platform.catalog(name)
         if found is None:
-            return absence.confirmed()
+            # The platform may still be freeing its name.
+            return await deleting.over() and absence.confirmed()
         absence.reset()
         require_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
         if await deleting.check() and deletion.due():

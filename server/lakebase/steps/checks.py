@@ -83,6 +83,11 @@ class PlatformOperation:
         if name is not None:
             self._step.facts[self._name] = name
 
+    async def over(self) -> bool:
+        """Whether the operation is over, however it has ended: the resource is gone, so it does not matter why."""
+        name = self._step.facts.get(self._name)
+        return name is None or (await self._step.services.platform.outcome_of(name)).done
+
     async def check(self, *, last: bool = False) -> bool:
         """Continue only if the operation has not failed; return whether it is over, so that the call may be repeated.
 

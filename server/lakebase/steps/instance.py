@@ -114,7 +114,8 @@ async def delete_instance(step: Step) -> str:
         if found is None:
             kept[:] = filter(None, [await platform.deleted_instance(name)])
             if not (purge and kept):
-                return absence.confirmed()
+                # The platform may still be freeing its name.
+                return await deleting.over() and absence.confirmed()
             found = kept[0]
         absence.reset()
         require_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)

@@ -73,7 +73,8 @@ async def delete_synced_table(step: Step) -> str:
 
     async def look() -> bool:
         found = await platform.synced_table(name)
-        if found is None and not absence.confirmed():
+        # The platform may still be freeing its name.
+        if found is None and not (await deleting.over() and absence.confirmed()):
             return False
         if found is None:
             place = step.facts.get("place")

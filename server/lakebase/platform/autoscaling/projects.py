@@ -135,7 +135,7 @@ class ProjectCalls(Workspace):
         if found is None or found.endpoint is None:
             raise PlatformError(Reason.RESOURCE_NOT_READY, f"The instance {change.name} has no read-write endpoint.")
         if change.node_count is not None or change.readable_secondaries is not None:
-            # The platform takes a group whole.
+            # The two limits of a group are the same number, so it is sent whole.
             nodes = change.node_count or found.node_count or 1
             secondaries = (
                 found.readable_secondaries if change.readable_secondaries is None else (change.readable_secondaries)
@@ -235,9 +235,10 @@ def _endpoint_change(change: InstanceChange) -> tuple[api.EndpointSpec, list[str
     if change.suspend_after_seconds is not None:
         for name, value in _suspension(change.suspend_after_seconds).items():
             setattr(spec, name, value)
-            paths.append(f"spec.{name}")
+        # The mask has one name for the two fields that exclude each other.
+        paths.append("spec.suspension")
     if change.node_count is not None or change.readable_secondaries is not None:
-        paths.append("spec.group")
+        paths += ["spec.group.min", "spec.group.max", "spec.group.enable_readable_secondaries"]
     return spec, paths
 
 
