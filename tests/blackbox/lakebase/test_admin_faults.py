@@ -155,7 +155,7 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
     inventory = platform.inventory()
     assert {kind: len(found) for kind, found in inventory.items()} == dict.fromkeys(
-        ("instances", "catalogs", "synced_tables", "pipelines"), 1
+        ("instances", "projects", "catalogs", "synced_tables", "pipelines"), 1
     )
     send_until_done(operator, "teardownLakebase", confirmDeletion=True, discardStatusChanges=True)
     platform.clear_faults()
