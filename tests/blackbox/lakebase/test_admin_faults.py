@@ -149,7 +149,7 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
         skip = 2 if method == "GET" and round_ % 2 == 0 else 0
         platform.fault(fault, method=method, path=path, times=1, skip=skip, seconds=0.3, retry_after=1)
     send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
-    assert flavour.counts(platform) == dict.fromkeys(flavour.kinds, 1)
+    assert set(flavour.counts(platform).values()) == {1}
     send_until_done(operator, "teardownLakebase", **TEARDOWN)
     platform.clear_faults()
     # A fault may have hidden a resource: the teardown takes "not found" for deleted. So it is sent again.
