@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from schema.admin.branch_mutations import BranchMutations
 from schema.admin.mutations import AdminMutations
 from schema.admin.operations import AdminSubscriptions
 from schema.admin.queries import AdminQueries
@@ -19,7 +20,7 @@ class Query(OrderQueries, NodeQueries, AdminQueries):
 
 
 @strawberry.type(description="Everything you can change.")
-class Mutation(OrderMutations, AdminMutations):
+class Mutation(OrderMutations, AdminMutations, BranchMutations):
     """The root of all mutations."""
 
 

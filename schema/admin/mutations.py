@@ -51,14 +51,14 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 PayloadT = TypeVar("PayloadT", bound=AdminPayload)
-_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
+administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
 
 
 @strawberry.type
 class AdminMutations:
     """The admin mutations. A field that fails is null; the others keep their data."""
 
-    @_administers(
+    @administers(
         description=(
             "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties, "
             "this is a SPEC_CONFLICT."
@@ -72,11 +72,9 @@ class AdminMutations:
         ],
     ) -> CreateDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
+        return await submitted(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
 
-    @_administers(
-        description="Resize a database instance, stop or start it, or change how far back it can be restored."
-    )
+    @administers(description="Resize a database instance, stop or start it, or change how far back it can be restored.")
     async def update_database_instance(
         self,
         info: Info,
@@ -85,9 +83,9 @@ class AdminMutations:
         ],
     ) -> UpdateDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
+        return await submitted(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
 
-    @_administers(
+    @administers(
         description=(
             "Delete a database instance and all of its databases. The plan says until when `undeleteDatabaseInstance` "
             "can bring them back, if the platform can; `purge` deletes for good. If there is no such instance, this "
@@ -102,9 +100,9 @@ class AdminMutations:
         ],
     ) -> DeleteDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
+        return await submitted(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
 
-    @_administers(
+    @administers(
         description=(
             "Bring back a database instance that was deleted and not purged, with all of its databases. If it is not "
             "deleted, this succeeds."
@@ -118,9 +116,9 @@ class AdminMutations:
         ],
     ) -> UndeleteDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, UndeleteDatabaseInstancePayload, InputValidation.undelete_instance, input)
+        return await submitted(info, UndeleteDatabaseInstancePayload, InputValidation.undelete_instance, input)
 
-    @_administers(
+    @administers(
         description=(
             "Register a database of an instance in Unity Catalog, and create the database if it does not exist."
         )
@@ -133,9 +131,9 @@ class AdminMutations:
         ],
     ) -> CreateDatabaseCatalogPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
+        return await submitted(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
 
-    @_administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
+    @administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
     async def delete_database_catalog(
         self,
         info: Info,
@@ -144,9 +142,9 @@ class AdminMutations:
         ],
     ) -> DeleteDatabaseCatalogPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
+        return await submitted(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
 
-    @_administers(
+    @administers(
         description=(
             "Create a synced table: a copy of a source table in PostgreSQL. If it exists as specified, this succeeds; "
             "if it exists with other properties, this is a SPEC_CONFLICT."
@@ -160,9 +158,9 @@ class AdminMutations:
         ],
     ) -> CreateSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
+        return await submitted(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
 
-    @_administers(
+    @administers(
         description=(
             "Delete a synced table and its PostgreSQL table. Status changes are kept. If it does not exist, this "
             "succeeds."
@@ -176,9 +174,9 @@ class AdminMutations:
         ],
     ) -> DeleteSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
+        return await submitted(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
 
-    @_administers(description="Sync a table now. The operation also restores its indexes and grants.")
+    @administers(description="Sync a table now. The operation also restores its indexes and grants.")
     async def refresh_synced_table(
         self,
         info: Info,
@@ -188,11 +186,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> RefreshSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, RefreshSyncedTablePayload, InputValidation.refresh_synced_table, input or RefreshSyncedTableInput()
         )
 
-    @_administers(
+    @administers(
         description=(
             "Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use."
         )
@@ -206,11 +204,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> EnsureOrderIndexesPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, EnsureOrderIndexesPayload, InputValidation.ensure_order_indexes, input or EnsureOrderIndexesInput()
         )
 
-    @_administers(
+    @administers(
         description=(
             "Create everything that the API needs, as far as it does not exist: instance, catalog, synced table and "
             "indexes."
@@ -225,11 +223,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> ProvisionLakebasePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, ProvisionLakebasePayload, InputValidation.provision, input or ProvisionLakebaseInput()
         )
 
-    @_administers(
+    @administers(
         description="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted."
     )
     async def teardown_lakebase(
@@ -241,9 +239,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> TeardownLakebasePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput())
+        return await submitted(
+            info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput()
+        )
 
-    @_administers(
+    @administers(
         description=(
             "Cancel an operation: the current step stops at its next look, and no further step begins. What was done "
             "stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
@@ -263,12 +263,13 @@ class AdminMutations:
         return payload(CancelOperationPayload, None, outcome)
 
 
-async def _answer(
+async def submitted(
     info: Info,
     kind: type[PayloadT],
     validate: Callable[[InputValidation, InputT], ports.AdminRequest],
     input_: InputT,
 ) -> PayloadT:
+    """The payload of a mutation: its input is checked, and its request submitted if there is no mistake."""
     lakebase = info.context.lakebase
     validation = InputValidation(lakebase.configured)
     request = validate(validation, input_)

@@ -48,6 +48,19 @@ class OperationKind(Enum):
         ports.OperationKind.REFRESH_SYNCED_TABLE, description="`refreshSyncedTable`."
     )
     ENSURE_INDEXES = strawberry.enum_value(ports.OperationKind.ENSURE_INDEXES, description="`ensureOrderIndexes`.")
+    CREATE_BRANCH = strawberry.enum_value(ports.OperationKind.CREATE_BRANCH, description="`createDatabaseBranch`.")
+    UPDATE_BRANCH = strawberry.enum_value(ports.OperationKind.UPDATE_BRANCH, description="`updateDatabaseBranch`.")
+    DELETE_BRANCH = strawberry.enum_value(ports.OperationKind.DELETE_BRANCH, description="`deleteDatabaseBranch`.")
+    UNDELETE_BRANCH = strawberry.enum_value(
+        ports.OperationKind.UNDELETE_BRANCH, description="`undeleteDatabaseBranch`."
+    )
+    RESTORE = strawberry.enum_value(ports.OperationKind.RESTORE, description="`restoreDatabase`.")
+    CREATE_SNAPSHOT = strawberry.enum_value(
+        ports.OperationKind.CREATE_SNAPSHOT, description="`createDatabaseSnapshot`."
+    )
+    DELETE_SNAPSHOT = strawberry.enum_value(
+        ports.OperationKind.DELETE_SNAPSHOT, description="`deleteDatabaseSnapshot`."
+    )
     PROVISION = strawberry.enum_value(ports.OperationKind.PROVISION, description="`provisionLakebase`.")
     TEARDOWN = strawberry.enum_value(ports.OperationKind.TEARDOWN, description="`teardownLakebase`.")
 

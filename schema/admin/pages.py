@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, forward_page_info
 from schema.admin.operations import Operation, OperationConnection
 from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
-from schema.context import PageLimits
 from schema.errors import InputError, Reason
 from schema.ports import administration as ports
 from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditPage, AuditPosition
-from schema.relay.pagination import CURSOR_VERSION, Edge, PageInfo, cursor_parts, opaque, page_size
+from schema.relay.pagination import CURSOR_VERSION, Edge, cursor_parts, opaque, page_size
 from schema.relay.selection import reads_page_below
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from schema.context import Info
     from schema.ports.audit import AuditFilter
 
-ADMIN_PAGE_LIMITS: Final = PageLimits(default=50, maximum=100)
 # The platform's largest page. Most workspaces have fewer instances, so that one call is enough.
 _PLATFORM_PAGE: Final = 100
 _INSTANCES: Final = "instances"
@@ -80,7 +79,7 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
     return DatabaseInstanceConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info(
+        page_info=forward_page_info(
             [edge.cursor for edge in edges],
             more=len(found) > size,
             any_before=any_before,
@@ -110,7 +109,7 @@ async def operation_page(info: Info, *, first: int | None, after: str | None) ->
         edges=edges,
         nodes=[edge.node for edge in edges],
         # The operation of the cursor still exists, and is before this page.
-        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=after is not None),
+        page_info=forward_page_info([edge.cursor for edge in edges], more=page.more, any_before=after is not None),
     )
 
 
@@ -130,7 +129,7 @@ async def audit_page(info: Info, wanted: AuditFilter, *, first: int | None, afte
     return AdminAuditConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=page.any_before),
+        page_info=forward_page_info([edge.cursor for edge in edges], more=page.more, any_before=page.any_before),
     )
 
 
@@ -167,15 +166,6 @@ def _up_to(instances: Sequence[instance_ports.Instance], start: _Place) -> int:
     names = [instance.name for instance in instances]
     # If the instance is gone, the next one has moved to its index.
     return names.index(start.name) + 1 if start.name in names else start.index
-
-
-def _page_info(cursors: list[str], *, more: bool, any_before: bool) -> PageInfo:
-    return PageInfo(
-        has_next_page=more,
-        has_previous_page=any_before,
-        start_cursor=cursors[0] if cursors else None,
-        end_cursor=cursors[-1] if cursors else None,
-    )
 
 
 def _place(cursor: str) -> _Place:

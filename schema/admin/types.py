@@ -6,7 +6,10 @@ from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations 
 from typing import ClassVar
 
 import strawberry
+from strawberry import UNSET
 
+from schema.admin.branch_types import DatabaseBranchConnection, DatabaseSnapshot, branch_page
+from schema.admin.forward_pages import After, First  # noqa: TC001 # as above
 from schema.admin.guard import WithDeadline
 from schema.admin.states import DatabaseInstanceState, InstanceFlavour, SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
@@ -14,7 +17,7 @@ from schema.permissions import Role
 from schema.ports import administration as ports  # noqa: TC001 # as above
 from schema.ports import instances as instance_ports  # noqa: TC001 # as above
 from schema.relay.node import Node
-from schema.relay.pagination import Connection
+from schema.relay.pagination import Connection, given
 from schema.scalars import BigInt
 
 _PRESENT = "Looked up only if selected; null if it does not exist."
@@ -74,6 +77,28 @@ class DatabaseInstance(Node):
     purge_at: datetime | None = strawberry.field(
         description="When a deleted instance will be deleted for good, and its name be free."
     )
+
+    @strawberry.field(
+        description=(
+            "AUTOSCALING: a page of its branches, deleted ones that are not purged too. Looked up only if selected; "
+            "null, with an error, if the platform does not answer."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def branches(self, info: Info, first: First = UNSET, after: After = UNSET) -> DatabaseBranchConnection | None:
+        """Makes one call to the platform."""
+        return await branch_page(info, self.name, first=given(first), after=given(after))
+
+    @strawberry.field(
+        description=(
+            "AUTOSCALING: its snapshots. Looked up only if selected; null, with an error, if the platform does not "
+            "answer."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def snapshots(self, info: Info) -> list[DatabaseSnapshot] | None:
+        """Makes one call to the platform."""
+        return [DatabaseSnapshot.of(one) for one in await info.context.lakebase.snapshots(self.name)]
 
     @classmethod
     def of(cls, found: instance_ports.Instance) -> DatabaseInstance:

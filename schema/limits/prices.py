@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_composite_type, is_list_type
 from graphql import get_nullable_type as nullable
 
-from schema.admin.pages import ADMIN_PAGE_LIMITS
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,13 +83,14 @@ SIZES: Final[dict[str, Size]] = {
     "Query.ordersPage": PageArguments(("pageSize",)),
     "Query.orderSample": PageArguments(("size",), default=10),
     "Query.databaseInstances": PageArguments(("first",), ADMIN_PAGE_LIMITS),
+    "DatabaseInstance.branches": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.operations": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.adminAudit": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.nodes": ListArgument(("ids",)),
     "Mutation.setOrderStatuses": ListArgument(("input", "changes")),
     **{
         f"{name}Connection.{part}": PageEntries()
-        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "Operation", "AdminAudit")
+        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "DatabaseBranch", "Operation", "AdminAudit")
         for part in ("edges", "nodes")
     },
     "OrderPage.nodes": PageEntries(),
@@ -97,6 +98,8 @@ SIZES: Final[dict[str, Size]] = {
     "OrderStats.byStatus": TypicalLength(4),
     "OrderStats.byPriority": TypicalLength(6),
     "SyncedTable.indexes": TypicalLength(10),
+    "DatabaseInstance.snapshots": TypicalLength(10),
+    "DatabaseBranch.endpoints": TypicalLength(2),
     "Operation.steps": TypicalLength(10),
     "Plan.steps": TypicalLength(10),
     "PlannedStep.differences": TypicalLength(5),
@@ -150,6 +153,9 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "Lakebase.instance": _PLATFORM,
     "Lakebase.catalog": _PLATFORM,
     "Lakebase.syncedTable": _PLATFORM,
+    "DatabaseInstance.branches": _PLATFORM,
+    "DatabaseInstance.snapshots": _PLATFORM,
+    "DatabaseBranch.endpoints": _PLATFORM,
     "DatabaseCatalog.instance": _PLATFORM,
     "SyncedTable.instance": _PLATFORM,
     "SyncedTable.catalog": _PLATFORM,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from schema.errors import Reason
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
     from schema.ports.instances import Instance, InstanceChange, InstancePage, InstanceSpec
 
 
@@ -160,6 +161,13 @@ class OperationKind(Enum):
     ENSURE_INDEXES = "ENSURE_INDEXES"
     PROVISION = "PROVISION"
     TEARDOWN = "TEARDOWN"
+    CREATE_BRANCH = "CREATE_BRANCH"
+    UPDATE_BRANCH = "UPDATE_BRANCH"
+    DELETE_BRANCH = "DELETE_BRANCH"
+    UNDELETE_BRANCH = "UNDELETE_BRANCH"
+    RESTORE = "RESTORE"
+    CREATE_SNAPSHOT = "CREATE_SNAPSHOT"
+    DELETE_SNAPSHOT = "DELETE_SNAPSHOT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +221,8 @@ class AdminRequest:
     CREATE_INSTANCE: instance. UPDATE_INSTANCE: change. CREATE_CATALOG: catalog. CREATE_SYNCED_TABLE: table.
     PROVISION: instance, catalog and table. DELETE_INSTANCE, UNDELETE_INSTANCE: instance_name. DELETE_CATALOG:
     catalog_name. DELETE_SYNCED_TABLE, REFRESH_SYNCED_TABLE, ENSURE_INDEXES: table_name. TEARDOWN: all three names.
+    CREATE_BRANCH, RESTORE: branch. UPDATE_BRANCH: branch_change. DELETE_BRANCH, UNDELETE_BRANCH: instance_name and
+    branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name.
     """
 
     kind: OperationKind
@@ -228,6 +238,11 @@ class AdminRequest:
     discard_status_changes: bool = False
     dry_run: bool = False
     purge: bool = False
+    branch: BranchSpec | None = None
+    branch_change: BranchChange | None = None
+    branch_name: str | None = None
+    snapshot: SnapshotSpec | None = None
+    snapshot_name: str | None = None
 
 
 class PlanAction(Enum):
@@ -389,6 +404,18 @@ class Administration(Protocol):
 
     async def instance(self, name: str) -> Instance | None:
         """The instance with this name, also one that is deleted and not purged."""
+
+    async def branches(self, instance: str) -> Sequence[Branch]:
+        """The branches of an instance, deleted ones too; none if it has no branches."""
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """The branch with this name, also one that is deleted and not purged."""
+
+    async def endpoints(self, branch: Branch) -> Sequence[Endpoint]:
+        """The endpoints of a branch."""
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """The snapshots of an instance."""
 
     async def catalog(self, name: str) -> Catalog | None:
         """The catalog with this name, if it registers a database."""

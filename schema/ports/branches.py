@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from schema.ports.instances import InstanceChange
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -107,3 +109,66 @@ class Snapshot:
     expires_at: datetime | None
     full_size_bytes: int | None
     diff_size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSpec:
+    """The wanted state of a branch of an instance.
+
+    It is made from a branch, by default the default one, as that is now or was at `time` or `lsn`; or from a snapshot.
+    Times are texts in ISO 8601, because a request is kept as JSON. Without `expires_at` and `ttl_seconds` it does not
+    expire. `endpoint` asks for an endpoint of its own, with these limits. `default` makes it the default branch.
+    """
+
+    instance_name: str
+    name: str
+    source: str | None = None
+    time: str | None = None
+    lsn: str | None = None
+    snapshot: str | None = None
+    expires_at: str | None = None
+    ttl_seconds: int | None = None
+    protected: bool = False
+    endpoint: bool = False
+    min_cu: float | None = None
+    max_cu: float | None = None
+    suspend_after_seconds: int | None = None
+    readable_secondaries: bool | None = None
+    default: bool = False
+
+
+def endpoint_change(spec: BranchSpec) -> InstanceChange:
+    """The change of an endpoint to the limits that a branch's spec names. Two nodes answer reads at least."""
+    return InstanceChange(
+        spec.name,
+        min_cu=spec.min_cu,
+        max_cu=spec.max_cu,
+        suspend_after_seconds=spec.suspend_after_seconds,
+        node_count=2 if spec.readable_secondaries else None,
+        readable_secondaries=spec.readable_secondaries,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BranchChange:
+    """Changes to a branch. None leaves a property as it is; `never_expires` takes its term away."""
+
+    instance_name: str
+    name: str
+    protected: bool | None = None
+    expires_at: str | None = None
+    ttl_seconds: int | None = None
+    never_expires: bool = False
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSpec:
+    """The wanted state of a snapshot of a branch, by default the default one. Otherwise as a `BranchSpec`."""
+
+    instance_name: str
+    name: str
+    source: str | None = None
+    time: str | None = None
+    expires_at: str | None = None
+    ttl_seconds: int | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from schema.ports.administration import AdminRequest, Catalog, Configured, Operation, SyncedTable, TableIndex
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.branches import Branch, Endpoint, Snapshot
     from schema.ports.instances import Instance, InstancePage
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.store import OperationStore
@@ -89,6 +90,24 @@ class LakebaseAdministration:
         self._runner.look_for_orphans()
         platform = (await self._services()).platform
         return await platform.instance(name) or await platform.deleted_instance(name)
+
+    async def branches(self, instance: str) -> Sequence[Branch]:
+        """The branches of an instance, by one call; deleted ones that are not purged too."""
+        return await (await self._services()).platform.branches(instance)
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """The branch with this name, by one call; also one that is deleted and not purged."""
+        branching = (await self._services()).platform.branching
+        return await branching.branch(instance, name) if branching else None
+
+    async def endpoints(self, branch: Branch) -> Sequence[Endpoint]:
+        """The endpoints of a branch, by one call."""
+        return await (await self._services()).platform.endpoints(branch.path)
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """The snapshots of an instance, by one call."""
+        branching = (await self._services()).platform.branching
+        return await branching.snapshots(instance) if branching else ()
 
     async def catalog(self, name: str) -> Catalog | None:
         """The catalog with this name, by one call."""

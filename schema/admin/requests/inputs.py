@@ -31,12 +31,10 @@ _STORAGE_CATALOG = (
     "The standard catalog in which the pipeline keeps its own tables; the server's configured one if absent."
 )
 _STORAGE_SCHEMA = "The schema in the storage catalog; the server's configured one if absent."
-_DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
-_ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
-_CONFIRM_DELETION = "Must be `true` to delete. Only the plan says whether a deletion can be undone."
-_DISCARD = (
-    "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
-)
+DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
+ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
+CONFIRM_DELETION = "Must be `true` to delete. Only the plan says whether a deletion can be undone."
+DISCARD = "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
 _PURGE = (
     "`true` deletes the instance for good. `false` keeps it for some days, if the platform can: the plan says until "
     "when `undeleteDatabaseInstance` brings it back. An instance of the Provisioned API is always deleted for good."
@@ -98,8 +96,8 @@ class CreateDatabaseInstanceInput:
     retention_window_in_days: int | None = strawberry.field(
         default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="Changes to an instance. Absent fields stay as they are.")
@@ -116,8 +114,8 @@ class UpdateDatabaseInstanceInput:
         default=UNSET,
         description="`true` stops it: it accepts no connections, and its compute costs nothing. `false` starts it.",
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="An instance to delete, with all of its databases.")
@@ -126,9 +124,9 @@ class DeleteDatabaseInstanceInput:
 
     name: str = strawberry.field(description=_INSTANCE_NAME)
     purge: bool = strawberry.field(default=False, description=_PURGE)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A deleted instance to bring back, with all of its databases.")
@@ -136,8 +134,8 @@ class UndeleteDatabaseInstanceInput:
     """The input of undeleteDatabaseInstance."""
 
     name: str = strawberry.field(description=_INSTANCE_NAME)
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A catalog to create. It registers a database of an instance in Unity Catalog.")
@@ -149,7 +147,7 @@ class CreateDatabaseCatalogInput:
     database_name: str = strawberry.field(description=_DATABASE_NAME)
     create_database: bool = strawberry.field(default=True, description=_CREATE_DATABASE)
     branch: str | None = strawberry.field(default=UNSET, description=_BRANCH)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A catalog to delete.")
@@ -157,9 +155,9 @@ class DeleteDatabaseCatalogInput:
     """The input of deleteDatabaseCatalog."""
 
     name: str = strawberry.field(description=_CATALOG_NAME)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to create. Its first sync starts at once.")
@@ -191,8 +189,8 @@ class CreateSyncedTableInput:
     branch: str | None = strawberry.field(
         default=UNSET, description=f"{_BRANCH} Give it only for a table in a standard catalog."
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to delete, together with its PostgreSQL table.")
@@ -200,8 +198,8 @@ class DeleteSyncedTableInput:
     """The input of deleteSyncedTable."""
 
     name: str = strawberry.field(description=_TABLE_NAME)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to sync now.")
@@ -209,7 +207,7 @@ class RefreshSyncedTableInput:
     """The input of refreshSyncedTable."""
 
     name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table of orders whose indexes are to be built.")
@@ -217,7 +215,7 @@ class EnsureOrderIndexesInput:
     """The input of ensureOrderIndexes."""
 
     table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="An operation to cancel.")
@@ -268,8 +266,8 @@ class ProvisionLakebaseInput:
     )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(
@@ -287,6 +285,6 @@ class TeardownLakebaseInput:
         default=UNSET, description="The synced table, which must be in that catalog: catalog.schema.table."
     )
     purge: bool = strawberry.field(default=False, description=_PURGE)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)

@@ -126,27 +126,30 @@ class InstanceValidation(Mistakes):
                 "This server administers instances of the Provisioned API, which do not scale. Give `capacity`.",
             )
 
-    def _limits(self, scaling: inputs.AutoscalingInput) -> tuple[float | None, float | None, int | None]:
-        """The least and most compute units, and the seconds until it falls asleep."""
+    def _limits(
+        self, scaling: inputs.AutoscalingInput, path: str = "autoscaling"
+    ) -> tuple[float | None, float | None, int | None]:
+        """The least and most compute units, and the seconds until it falls asleep; `path` is the field of the input."""
         least, most = given(scaling.min_cu), given(scaling.max_cu)
         mistakes = len(self.mistakes)
         for field, size in (("minCu", least), ("maxCu", most)):
             if size is not None and not _LEAST_CU <= size <= _MOST_CU:
                 self._setting(
-                    f"autoscaling.{field}", f"`{field}` is {size:g}; it must be from {_LEAST_CU:g} to {_MOST_CU:g}."
+                    f"{path}.{field}", f"`{field}` is {size:g}; it must be from {_LEAST_CU:g} to {_MOST_CU:g}."
                 )
         if mistakes == len(self.mistakes) and least is not None and most is not None:
             message = instance_ports.limits_mistake(least, most)
             if message:
-                self._setting("autoscaling.maxCu", message)
-        return least, most, self._suspension(given(scaling.suspend_after_seconds), given(scaling.never_suspend))
+                self._setting(f"{path}.maxCu", message)
+        return least, most, self._suspension(scaling, path)
 
-    def _suspension(self, seconds: int | None, never: bool | None) -> int | None:  # noqa: FBT001 # as in the input
+    def _suspension(self, scaling: inputs.AutoscalingInput, path: str) -> int | None:
+        seconds, never = given(scaling.suspend_after_seconds), given(scaling.never_suspend)
         if seconds is not None and never:
-            self._setting("autoscaling.neverSuspend", "Give `suspendAfterSeconds` or `neverSuspend: true`, not both.")
+            self._setting(f"{path}.neverSuspend", "Give `suspendAfterSeconds` or `neverSuspend: true`, not both.")
         elif seconds is not None and seconds not in _SUSPENSION_SECONDS:
             self._setting(
-                "autoscaling.suspendAfterSeconds",
+                f"{path}.suspendAfterSeconds",
                 f"`suspendAfterSeconds` is {seconds}; it must be from {_SUSPENSION_SECONDS[0]} (a minute) to "
                 f"{_SUSPENSION_SECONDS[-1]:,} (seven days).",
             )

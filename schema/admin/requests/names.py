@@ -81,6 +81,16 @@ _RESOURCE_ID_ALLOWED: Final = (
 # An instance of the flavour AUTOSCALING is a project.
 PROJECT: Final = NameRule("instance name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
 BRANCH: Final = NameRule("branch name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
+SNAPSHOT: Final = NameRule("snapshot name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
+# The key of a branch is instance/branch, and that of an endpoint instance/branch/endpoint.
+BRANCH_KEY: Final = NameRule(
+    "branch key", re.compile(rf"{_RESOURCE_ID.pattern}/{_RESOURCE_ID.pattern}", re.ASCII), "instance/branch"
+)
+ENDPOINT_KEY: Final = NameRule(
+    "endpoint key",
+    re.compile(rf"{_RESOURCE_ID.pattern}(/{_RESOURCE_ID.pattern}){{2}}", re.ASCII),
+    "instance/branch/endpoint",
+)
 CATALOG: Final = NameRule("catalog name", _CATALOG_PART, _CATALOG_ALLOWED, _PLATFORM_CATALOGS | {"main"})
 DATABASE: Final = NameRule(
     "database name",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from schema.admin.requests.instances import InstanceValidation
+from schema.admin.requests.branches import BranchValidation
 from schema.admin.requests.names import (
     CATALOG,
     COLUMN,
@@ -33,7 +33,7 @@ _TEARDOWN_RULES: Final[dict[str, NameRule | TableNameRule]] = {
 _Kind = ports.OperationKind
 
 
-class InputValidation(InstanceValidation):
+class InputValidation(BranchValidation):
     """Checks one input and turns it into a request. The request may be sent only if `mistakes` stays empty."""
 
     def create_catalog(self, input_: inputs.CreateDatabaseCatalogInput) -> ports.AdminRequest:

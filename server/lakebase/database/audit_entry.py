@@ -42,6 +42,13 @@ ACTIONS: Final = {
     OperationKind.ENSURE_INDEXES: "ensureOrderIndexes",
     OperationKind.PROVISION: "provisionLakebase",
     OperationKind.TEARDOWN: "teardownLakebase",
+    OperationKind.CREATE_BRANCH: "createDatabaseBranch",
+    OperationKind.UPDATE_BRANCH: "updateDatabaseBranch",
+    OperationKind.DELETE_BRANCH: "deleteDatabaseBranch",
+    OperationKind.UNDELETE_BRANCH: "undeleteDatabaseBranch",
+    OperationKind.RESTORE: "restoreDatabase",
+    OperationKind.CREATE_SNAPSHOT: "createDatabaseSnapshot",
+    OperationKind.DELETE_SNAPSHOT: "deleteDatabaseSnapshot",
 }
 CANCEL: Final = "cancelOperation"
 

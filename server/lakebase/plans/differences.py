@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from schema.ports.administration import Difference
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
+    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint
     from schema.ports.instances import Instance, InstanceChange, InstanceSpec
 
 
@@ -35,6 +37,45 @@ def _properties(found: Instance, wanted: InstanceSpec | InstanceChange) -> list[
         ("enableReadableSecondaries", found.readable_secondaries, wanted.readable_secondaries),
         ("retentionWindowInDays", found.retention_days, wanted.retention_days),
     ]
+
+
+def branch_differences(found: Branch, spec: BranchSpec) -> list[Difference]:
+    """How a branch differs from this spec. Its moment is not compared: the platform may round it."""
+    return _differences(
+        ("from.branch", found.source, spec.source),
+        ("from.snapshot", found.source_snapshot, spec.snapshot),
+        ("protected", found.is_protected, spec.protected or None),
+    )
+
+
+def endpoint_changes(found: Endpoint, spec: BranchSpec) -> list[Difference]:
+    """The limits of an endpoint that differ from those that a branch's spec names."""
+    return _differences(
+        ("endpoint.minCu", found.min_cu, spec.min_cu),
+        ("endpoint.maxCu", found.max_cu, spec.max_cu),
+        ("endpoint.suspendAfterSeconds", found.suspend_after_seconds, spec.suspend_after_seconds),
+        ("endpoint.readableSecondaries", found.readable_secondaries, spec.readable_secondaries),
+    )
+
+
+def branch_changes(found: Branch, change: BranchChange) -> list[Difference]:
+    """The properties that an update would change. A time from now on always differs: it counts anew."""
+    expires = found.expires_at.isoformat() if found.expires_at else "never"
+    wanted = (
+        "never" if change.never_expires else change.expires_at and _same_moment(change.expires_at, found.expires_at)
+    )
+    return _differences(
+        ("protected", found.is_protected, change.protected),
+        ("expiresAt", expires, wanted),
+        ("ttlSeconds", expires, change.ttl_seconds and f"{change.ttl_seconds} s from now"),
+        ("default", found.is_default, change.default or None),
+    )
+
+
+def _same_moment(wanted: str, found: datetime | None) -> str:
+    """A moment as text; as it was found if it is the same to the second, because the platform may round it."""
+    moment = datetime.fromisoformat(wanted)
+    return found.isoformat() if found and abs((found - moment).total_seconds()) < 1 else wanted
 
 
 def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
@@ -86,7 +127,7 @@ def _names(field: str, found: str | None, wanted: str | None) -> tuple[str, str 
 
 
 def _text(name: str, value: Any) -> str:
-    if name == "autoscaling.suspendAfterSeconds" and value == NEVER:
+    if name.endswith("suspendAfterSeconds") and value == NEVER:
         return "never"
     if isinstance(value, float):
         return f"{value:g}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from schema.errors import ApiError
     from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
-    from schema.ports.branches import Branch
+    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
     from schema.ports.instances import Flavour, Instance, InstanceChange, InstancePage, InstanceSpec
     from server.lakebase.platform.login_api import LoginApi
     from server.lakebase.platform.namesakes import Namesakes
@@ -60,6 +60,10 @@ class Platform(Protocol):
     namesakes: Namesakes
     pipelines: Pipelines
 
+    @property
+    def branching(self) -> Branching | None:
+        """The calls about branches and snapshots; None if instances have none."""
+
     def remembering(self, asked: AskedFor) -> Platform:
         """The same platform. It notes what it asks for, and adds to what it reads what was asked for."""
 
@@ -94,7 +98,10 @@ class Platform(Protocol):
         """Request a deleted instance back."""
 
     async def branches(self, instance: str) -> Sequence[Branch]:
-        """The branches of an instance; none if instances have no branches."""
+        """The branches of an instance, deleted ones that are not purged too; none if instances have no branches."""
+
+    async def endpoints(self, branch: str) -> Sequence[Endpoint]:
+        """The endpoints of the branch with this path."""
 
     async def catalog(self, name: str) -> Catalog | None:
         """The database catalog with this name; None if it is another kind of catalog."""
@@ -122,3 +129,40 @@ class Platform(Protocol):
 
     async def delete_synced_table(self, name: str) -> str | None:
         """Request the deletion of a synced table. Its PostgreSQL table may stay."""
+
+
+class Branching(Protocol):
+    """The calls about branches and snapshots of instances. They return and raise what those of `Platform` do."""
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """The branch with this name, also one that is deleted and not purged."""
+
+    async def create_branch(self, spec: BranchSpec) -> str | None:
+        """Request a new branch, without an endpoint."""
+
+    async def create_endpoint(self, spec: BranchSpec) -> str | None:
+        """Request the read-write endpoint of a branch."""
+
+    async def update_endpoint(self, endpoint: Endpoint, spec: BranchSpec) -> str | None:
+        """Request that an endpoint has the limits that the spec names."""
+
+    async def update_branch(self, change: BranchChange) -> str | None:
+        """Request a change of a branch's protection or term."""
+
+    async def make_default(self, instance: str, name: str) -> str | None:
+        """Request that a branch is the default branch of its instance."""
+
+    async def delete_branch(self, instance: str, name: str, *, purge: bool) -> str | None:
+        """Request the deletion of a branch. It is for good with `purge`."""
+
+    async def undelete_branch(self, instance: str, name: str) -> str | None:
+        """Request a deleted branch back."""
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """The snapshots of an instance."""
+
+    async def create_snapshot(self, spec: SnapshotSpec) -> str | None:
+        """Request a snapshot of a branch."""
+
+    async def delete_snapshot(self, instance: str, name: str) -> str | None:
+        """Request the deletion of a snapshot."""

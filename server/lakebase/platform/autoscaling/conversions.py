@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from databricks.sdk.service import postgres as api
 
 from schema.ports.administration import SyncedTable, SyncPolicy, SyncState
-from schema.ports.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState
+from schema.ports.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState, Snapshot
 from schema.ports.instances import NEVER, Flavour, Instance, InstanceState
 
 if TYPE_CHECKING:
@@ -137,6 +137,22 @@ def read_branch(found: api.Branch) -> Branch:
         deleted_at=read_time(status.delete_time),
         purge_at=read_time(status.purge_time),
         size_bytes=status.logical_size_bytes,
+    )
+
+
+def read_snapshot(found: api.Snapshot) -> Snapshot:
+    """A snapshot."""
+    status, path = found.status or api.SnapshotStatus(), found.name or ""
+    return Snapshot(
+        path=path,
+        name=last_part(path) or "",
+        instance_name=project_of(path),
+        uid=found.uid,
+        source=last_part(status.source_branch),
+        created_at=read_time(found.create_time),
+        expires_at=read_time(status.expire_time),
+        full_size_bytes=status.full_size_bytes,
+        diff_size_bytes=status.diff_size_bytes,
     )
 
 

@@ -104,13 +104,13 @@ class ProjectCalls(Workspace):
             autoscaling_limit_min_cu=spec.min_cu,
             autoscaling_limit_max_cu=spec.max_cu,
             group=api.EndpointGroupSpec(nodes, nodes, enable_readable_secondaries=bool(spec.readable_secondaries)),
-            **_suspension(spec.suspend_after_seconds or NEVER),
+            **suspension(spec.suspend_after_seconds or NEVER),
         )
         wanted = api.Project(
             initial_endpoint_spec=endpoint,
             spec=api.ProjectSpec(
                 display_name=spec.name,
-                history_retention_duration=_duration((spec.retention_days or 0) * _DAY_SECONDS),
+                history_retention_duration=duration((spec.retention_days or 0) * _DAY_SECONDS),
             ),
         )
         return await self._client.call(
@@ -122,29 +122,42 @@ class ProjectCalls(Workspace):
         name, operation = f"projects/{change.name}", None
         if change.retention_days is not None:
             wanted = api.Project(
-                spec=api.ProjectSpec(history_retention_duration=_duration(change.retention_days * _DAY_SECONDS))
+                spec=api.ProjectSpec(history_retention_duration=duration(change.retention_days * _DAY_SECONDS))
             )
-            mask = _mask("spec.history_retention_duration")
             operation = await self._client.call(
-                Action.UPDATE_PROJECT, lambda client: client.postgres.update_project(name, wanted, mask).name()
+                Action.UPDATE_PROJECT,
+                lambda client: client.postgres.update_project(
+                    name, wanted, mask("spec.history_retention_duration")
+                ).name(),
             )
-        spec, paths = _endpoint_change(change)
-        if not paths:
+        if not _endpoint_paths(change):
             return operation
         found = await self.instance(change.name)
         if found is None or found.endpoint is None:
             raise PlatformError(Reason.RESOURCE_NOT_READY, f"The instance {change.name} has no read-write endpoint.")
+        nodes, secondaries = found.node_count, found.readable_secondaries
+        return await self._update_endpoint(found.endpoint, change, nodes=nodes, secondaries=secondaries)
+
+    async def _update_endpoint(
+        self, path: str, change: InstanceChange, *, nodes: int | None, secondaries: bool | None
+    ) -> str | None:
+        """Request a change of the endpoint with this path; `nodes` and `secondaries` are what it has now."""
+        spec = api.EndpointSpec(
+            api.EndpointType.ENDPOINT_TYPE_READ_WRITE,
+            autoscaling_limit_min_cu=change.min_cu,
+            autoscaling_limit_max_cu=change.max_cu,
+            disabled=change.stopped,
+            **({} if change.suspend_after_seconds is None else suspension(change.suspend_after_seconds)),
+        )
         if change.node_count is not None or change.readable_secondaries is not None:
             # The two limits of a group are the same number, so it is sent whole.
-            nodes = change.node_count or found.node_count or 1
-            secondaries = (
-                found.readable_secondaries if change.readable_secondaries is None else (change.readable_secondaries)
-            )
-            spec.group = api.EndpointGroupSpec(nodes, nodes, enable_readable_secondaries=bool(secondaries))
-        path = found.endpoint
+            size = change.node_count or nodes or 1
+            readable = secondaries if change.readable_secondaries is None else change.readable_secondaries
+            spec.group = api.EndpointGroupSpec(size, size, enable_readable_secondaries=bool(readable))
+        paths = _endpoint_paths(change)
         return await self._client.call(
             Action.UPDATE_ENDPOINT,
-            lambda client: client.postgres.update_endpoint(path, api.Endpoint(spec=spec), _mask(*paths)).name(),
+            lambda client: client.postgres.update_endpoint(path, api.Endpoint(spec=spec), mask(*paths)).name(),
         )
 
     async def delete_instance(self, name: str, *, purge: bool) -> str | None:
@@ -161,10 +174,10 @@ class ProjectCalls(Workspace):
         )
 
     async def branches(self, instance: str) -> Sequence[Branch]:
-        """The branches of a project, at most 100."""
+        """The branches of a project, at most 100; deleted ones that are not purged too."""
 
         def request(client: WorkspaceClient) -> list[Branch]:
-            listed = client.postgres.list_branches(f"projects/{instance}", page_size=_MAX_LISTED)
+            listed = client.postgres.list_branches(f"projects/{instance}", page_size=_MAX_LISTED, show_deleted=True)
             return [read_branch(one) for one in itertools.islice(listed, _MAX_BELOW)]
 
         return await self._client.find(Action.LIST_BRANCHES, request) or []
@@ -215,43 +228,31 @@ def _listed_project(client: WorkspaceClient, name: str) -> api.Project | None:
     return next((one for one in itertools.islice(listed, _MAX_PROJECTS) if one.name == f"projects/{name}"), None)
 
 
-def _endpoint_change(change: InstanceChange) -> tuple[api.EndpointSpec, list[str]]:
-    """The spec of an endpoint with the changes, except those of its group, and the mask's paths for all of them."""
-    spec = api.EndpointSpec(
-        api.EndpointType.ENDPOINT_TYPE_READ_WRITE,
-        autoscaling_limit_min_cu=change.min_cu,
-        autoscaling_limit_max_cu=change.max_cu,
-        disabled=change.stopped,
-    )
-    paths = [
-        path
-        for path, value in (
-            ("spec.autoscaling_limit_min_cu", change.min_cu),
-            ("spec.autoscaling_limit_max_cu", change.max_cu),
-            ("spec.disabled", change.stopped),
-        )
-        if value is not None
-    ]
-    if change.suspend_after_seconds is not None:
-        for name, value in _suspension(change.suspend_after_seconds).items():
-            setattr(spec, name, value)
-        # The mask has one name for the two fields that exclude each other.
-        paths.append("spec.suspension")
-    if change.node_count is not None or change.readable_secondaries is not None:
-        paths += ["spec.group.min", "spec.group.max", "spec.group.enable_readable_secondaries"]
-    return spec, paths
+def _endpoint_paths(change: InstanceChange) -> list[str]:
+    """The fields of an endpoint that a change names. The two that say when it falls asleep have one name."""
+    paths = {
+        "spec.autoscaling_limit_min_cu": change.min_cu,
+        "spec.autoscaling_limit_max_cu": change.max_cu,
+        "spec.disabled": change.stopped,
+        "spec.suspension": change.suspend_after_seconds,
+    }
+    group = ["spec.group.min", "spec.group.max", "spec.group.enable_readable_secondaries"]
+    grouped = change.node_count is not None or change.readable_secondaries is not None
+    return [path for path, value in paths.items() if value is not None] + (group if grouped else [])
 
 
-def _suspension(seconds: int) -> dict[str, Any]:
+def suspension(seconds: int) -> dict[str, Any]:
     """The fields of a spec that say after how many idle seconds an endpoint falls asleep."""
-    return {"no_suspension": True} if seconds == NEVER else {"suspend_timeout_duration": _duration(seconds)}
+    return {"no_suspension": True} if seconds == NEVER else {"suspend_timeout_duration": duration(seconds)}
 
 
-def _mask(*paths: str) -> FieldMask:
+def mask(*paths: str) -> FieldMask:
+    """The fields that an update changes."""
     return FieldMask(list(paths))  # type: ignore[no-untyped-call] # the SDK's class has no types
 
 
-def _duration(seconds: int) -> Duration:
-    duration = Duration()
-    duration.FromSeconds(seconds)
-    return duration
+def duration(seconds: int) -> Duration:
+    """So many seconds, as the SDK has them."""
+    so_long = Duration()
+    so_long.FromSeconds(seconds)
+    return so_long

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
     from schema.ports.administration import CatalogSpec, SyncedTable, SyncedTableSpec
-    from schema.ports.branches import Branch
+    from schema.ports.branches import Branch, Endpoint
     from schema.ports.instances import Instance, InstanceChange, InstanceSpec
     from server.lakebase.platform.api import AskedFor
 
@@ -32,6 +32,7 @@ class ProvisionedPlatform(Workspace):
     """The `Platform` of the flavour PROVISIONED."""
 
     flavour = Flavour.PROVISIONED
+    branching = None
 
     def remembering(self, asked: AskedFor) -> ProvisionedPlatform:  # noqa: ARG002 # this API tells everything itself
         """The platform as it is."""
@@ -55,6 +56,10 @@ class ProvisionedPlatform(Workspace):
 
     async def branches(self, instance: str) -> Sequence[Branch]:  # noqa: ARG002 # the port's signature
         """Always empty: this API has no branches."""
+        return ()
+
+    async def endpoints(self, branch: str) -> Sequence[Endpoint]:  # noqa: ARG002 # as above
+        """Always empty, as there are no branches."""
         return ()
 
     async def undelete_instance(self, name: str) -> None:
