@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,19 +14,17 @@ from typing import Self
 
 import psutil
 
-from server.local.installation import ClusterError, binaries, reachable, unprivileged
+from server.local.installation import ClusterError, reachable
+from server.local.programs import SUPERUSER, Programs
 
 __all__ = ["Cluster", "ClusterError"]
 
-_SUPERUSER = "postgres"
 _DATABASE = "orders"
-# For a start, which may include crash recovery, or for a stop.
-_WAIT_SECONDS = 60
 # Between two looks whether a recovery is over.
 _POLL_SECONDS = 0.02
 
 
-class Cluster:
+class Cluster(Programs):
     """A PostgreSQL server on an address of this machine, with its data in a directory.
 
     As a context manager it starts the server on entry and stops it on exit. A start first stops a server that a killed
@@ -54,17 +49,12 @@ class Cluster:
         database: str | None = _DATABASE,
     ) -> None:
         self._directory = directory.absolute()
-        self.home = reachable(self._directory)
-        self._data = self.home / "data"
-        self._log = self.home / "postgres.log"
+        super().__init__(reachable(self._directory))
         self._password_file = self.home / "password"
-        self._client_password_file = self.home / "pgpass"
         self.options = options or {}
         self._host = address
         self._logins = logins
         self._database = database
-        self._bin = binaries()
-        self.port = 0
 
     @property
     def version(self) -> str:
@@ -74,7 +64,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """The libpq URL of its database, with the password."""
-        return f"postgresql://{_SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
+        return f"postgresql://{SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
 
     @property
     def password(self) -> str:
@@ -85,12 +75,6 @@ class Cluster:
     def has_data(self) -> bool:
         """Whether its data have been created."""
         return (self._data / "PG_VERSION").exists()
-
-    @property
-    def socket_directory(self) -> Path:
-        """The directory of its Unix socket. It is short, because the path of a socket has at most 107 bytes."""
-        digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
 
     def __enter__(self) -> Self:
         try:
@@ -259,7 +243,7 @@ class Cluster:
         scratch = self._prepare(secrets.token_urlsafe(24))
         self._run(
             "initdb",
-            *("-D", str(scratch), "-U", _SUPERUSER, "--pwfile", str(self._password_file)),
+            *("-D", str(scratch), "-U", SUPERUSER, "--pwfile", str(self._password_file)),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         )
         scratch.rename(self._data)
@@ -286,7 +270,7 @@ class Cluster:
         return scratch
 
     def _base_backup(self, source: Cluster, target: Path, *options: str) -> None:
-        address = f"host={source.socket_directory} port={source.port} user={_SUPERUSER}"
+        address = f"host={source.socket_directory} port={source.port} user={SUPERUSER}"
         self._run("pg_basebackup", "-D", str(target), *options, "-c", "fast", "--no-sync", "-d", address)
 
     def _wait_for_promotion(self) -> None:
@@ -295,53 +279,6 @@ class Cluster:
             if not self.alive():
                 raise ClusterError(f"the recovery failed: {self._log.read_text()[-2000:]}")
             time.sleep(_POLL_SECONDS)  # PostgreSQL does not report to us
-
-    def _pg_ctl(self, command: str, *arguments: str) -> None:
-        result = self._call("pg_ctl", "-D", str(self._data), "-w", "-t", str(_WAIT_SECONDS), command, *arguments)
-        if result.returncode != 0:
-            log = self._log.read_text()[-2000:] if self._log.exists() else ""
-            raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{log}")
-
-    def _client(self, program: str, *arguments: str) -> str:
-        return self._run(program, *self._address(), *arguments)
-
-    def _address(self) -> list[str]:
-        return ["-h", str(self.socket_directory), "-p", str(self.port), "-U", _SUPERUSER]
-
-    def _run(self, program: str, *arguments: str) -> str:
-        result = self._call(program, *arguments)
-        if result.returncode != 0:
-            raise ClusterError(f"{program} failed: {result.stdout}")
-        return result.stdout
-
-    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        user, group = unprivileged()
-        # The output goes to a file: the server that pg_ctl starts inherits it, and would keep a pipe open.
-        # Popen, because `subprocess.run` would kill pg_ctl at Ctrl-C.
-        with tempfile.TemporaryFile("w+") as output:
-            with subprocess.Popen(  # noqa: S603 # the wheel's own programs
-                [self._bin / program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
-                cwd="/",
-                # Ctrl-C in the terminal must reach only our main process, which stops the others in order.
-                start_new_session=True,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-            ) as process:
-                code = process.wait()
-            output.seek(0)
-            return subprocess.CompletedProcess([program], code, output.read())
-
-    @staticmethod
-    def _chown(path: Path) -> None:
-        """Make PostgreSQL's user the owner."""
-        user, group = unprivileged()
-        if user is not None and group is not None:
-            os.chown(path, user, group)
 
 
 def _free_port() -> int:

@@ -69,6 +69,7 @@ class Controls(Hooks):
             ("GET", "/local/held", lambda _: {"held": self._faults.held()}),
             ("POST", "/local/release", lambda _: {"released": self._faults.release()}),
             ("GET", "/local/inventory", _inventory),
+            ("GET", "/local/endpoints", _endpoints),
             ("GET", "/local/counters", self._counters),
             ("POST", "/local/credentials/revoke", _revoke),
             ("POST", "/local/instances/{name}/suspend", _suspend),
@@ -118,6 +119,15 @@ class Controls(Hooks):
                 compute.project.id: self._wakes[compute.endpoint.uid] for compute in call.platform.instances.computes()
             },
         }
+
+
+def _endpoints(call: Call) -> dict[str, Any]:
+    """The name of each endpoint, by its addresses."""
+    return {
+        address: compute.name
+        for compute in call.platform.store.state.computes()
+        for address in (compute.endpoint.address, compute.endpoint.secondary_address)
+    }
 
 
 async def _inventory(call: Call) -> dict[str, Any]:

@@ -191,15 +191,9 @@ class LocalPlatform:
     async def connect(self, host: str | None, token: str | None = None, user: str | None = None, **options: Any) -> Any:
         """Connect with asyncpg, as the operator by default. Without a token it mints one for the host's endpoint."""
         if token is None:
-            names = [
-                f"projects/{project['id']}/branches/{branch['id']}/endpoints/{endpoint['id']}"
-                for project in self.inventory()["projects"]
-                for branch in project["branches"].values()
-                for endpoint in branch["endpoints"].values()
-                if host in {endpoint["address"], endpoint["secondary_address"]}
-            ]
+            name = self.ask("GET", "/local/endpoints").get(host)
             mint = self.workspace().postgres.generate_database_credential
-            token = mint(names[0]).token if names else "none"
+            token = mint(name).token if name else "none"
         options = {"database": "databricks_postgres", "timeout": PATIENCE_SECONDS, **options}
         return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from databricks.sdk.common.types.fieldmask import FieldMask
 from databricks.sdk.service import catalog, database, iam, pipelines, postgres
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.local.platform.routes import ROUTES
+from tests.local.parts import mask
 from tests.local.platform.sdk_contract import Checked
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform, synced_table
 from tests.servers.process import wait_for
@@ -245,8 +245,3 @@ def now() -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(datetime.now(UTC))
     return stamp
-
-
-def mask(*paths: str) -> FieldMask:
-    """An update mask."""
-    return FieldMask(list(paths))  # type: ignore[no-untyped-call] # the SDK's
