@@ -24,6 +24,8 @@ DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
 # this long. One that does not appear is not ours.
 _APPEARS_SECONDS: Final = 5.0
+# How long a deletion waits for the platform's operation once its resource is gone.
+_FREED_SECONDS: Final = 30.0
 # How often the platform's operation behind a call may fail for a reason that may pass.
 _OPERATION_ATTEMPTS: Final = 3
 # The progress of a step that has sent its request.
@@ -76,6 +78,7 @@ class PlatformOperation:
         self._step = step
         self._call = call
         self._name = f"platform operation of {call}"
+        self._gone_since: float | None = None
         self._times = f"failures of {call}"
 
     def note(self, name: str | None) -> None:
@@ -84,9 +87,15 @@ class PlatformOperation:
             self._step.facts[self._name] = name
 
     async def over(self) -> bool:
-        """Whether the operation is over, however it has ended: the resource is gone, so it does not matter why."""
+        """Whether the operation of a deletion is over, however it has ended: its resource is gone.
+
+        Until then the platform may keep the name. After a while the operation counts as over: it may never end.
+        """
         name = self._step.facts.get(self._name)
-        return name is None or (await self._step.services.platform.outcome_of(name)).done
+        self._gone_since = self._gone_since or time.monotonic()
+        if name is None or time.monotonic() - self._gone_since > _FREED_SECONDS:
+            return True
+        return (await self._step.services.platform.outcome_of(name)).done
 
     async def check(self, *, last: bool = False) -> bool:
         """Continue only if the operation has not failed; return whether it is over, so that the call may be repeated.

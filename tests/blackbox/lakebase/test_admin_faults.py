@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.flavours import FLAVOURS, Flavour
+from tests.servers.flavours import AUTOSCALING, FLAVOURS, Flavour
 from tests.servers.operator import HASTE, HASTY, INSTANCE, OPERATION, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import PATIENCE_SECONDS, wait_for
@@ -66,6 +66,7 @@ ALTERED = MappingProxyType(
         "server.lakebase.steps.synced_table.DELETE_AGAIN_SECONDS": 0.2,
         "server.lakebase.steps.instance.DELETE_AGAIN_SECONDS": 0.2,
         "server.lakebase.steps.catalog.DELETE_AGAIN_SECONDS": 0.2,
+        "server.lakebase.steps.checks._FREED_SECONDS": 0.2,
     }
 )
 
@@ -155,6 +156,24 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     # A fault may have hidden a resource: the teardown takes "not found" for deleted. So it is sent again.
     send_until_done(operator, "teardownLakebase", **TEARDOWN)
     # A project that is purged is gone for the reads of the API at once, and its PostgreSQL soon.
+    wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
+
+
+@pytest.mark.parametrize("fault", ["operation_fails", "operation_fails_after", "operation_hangs"])
+def test_every_operation_of_the_platform_may_fail_or_never_end(
+    platform: LocalPlatform, operator: Operator, flavour: Flavour, fault: str
+) -> None:
+    """Whether it has done its work or not: what exists is what counts."""
+    if flavour is not AUTOSCALING:
+        pytest.skip("This API has no operations.")
+    for method, path in flavour.calls().values():
+        if method != "GET" and "credentials" not in path:
+            platform.fault(fault, method=method, path=path, times=1)
+    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
+    assert set(flavour.counts(platform).values()) == {1}
+    send_until_done(operator, "teardownLakebase", **TEARDOWN)
+    platform.clear_faults()
+    send_until_done(operator, "teardownLakebase", **TEARDOWN)
     wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
 
 
