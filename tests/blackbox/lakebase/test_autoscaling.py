@@ -13,7 +13,6 @@ from tests.blackbox.refusals import changing, codes_and_fields, refused
 from tests.servers.flavours import AUTOSCALING
 from tests.servers.operator import CATALOG, HASTE, HASTY, INSTANCE, TABLE, Operator, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
-from tests.servers.process import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +47,6 @@ def found(operator: Operator) -> dict[str, Any]:
     """The instance as it is now."""
     instance: dict[str, Any] = operator.insist(STATE)["databaseInstance"]
     return instance
-
-
-def done(operator: Operator, mutation: str, **values: Any) -> dict[str, Any]:
-    """Do what the mutation says, once the database of the step before is back."""
-    wait_for(
-        lambda: not operator.answer("{ operations(first: 1) { nodes { id } } }").get("errors"), what=operator.server.log
-    )
-    return operator.done(mutation, **values)
 
 
 def test_everything_is_provisioned_by_the_postgres_api_alone(platform: LocalPlatform, operator: Operator) -> None:
@@ -117,24 +108,23 @@ def test_what_was_asked_for_is_compared_and_what_is_not_known_is_no_difference(
     assert [table[field] for field in ("instanceName", "branch", "databaseName")] == [INSTANCE, "production", "orders"]
     (step, *_) = operator.send("createSyncedTable", name=other, primaryKey=["c_name"], dryRun=True)["plan"]["steps"]
     assert (step["action"], step["differences"]) == ("NOTHING", [])
-    done(operator, "deleteSyncedTable", name=other, confirmDeletion=True)
+    operator.persist("deleteSyncedTable", name=other, confirmDeletion=True)
 
 
 def test_it_is_resized_and_keeps_the_size_that_nobody_names(operator: Operator) -> None:
     """Each property is set alone, and the limits are checked together with those that it has."""
-    done(
-        operator,
+    operator.persist(
         "updateDatabaseInstance",
         name=INSTANCE,
         autoscaling={"minCu": 1, "maxCu": 4, "suspendAfterSeconds": 600},
         acknowledgeCost=True,
     )
     assert [found(operator)[name] for name in ("minCu", "maxCu", "suspendAfterSeconds")] == [1, 4, 600]
-    done(operator, "updateDatabaseInstance", name=INSTANCE, autoscaling={"neverSuspend": True}, acknowledgeCost=True)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, autoscaling={"neverSuspend": True}, acknowledgeCost=True)
     assert [found(operator)[name] for name in ("minCu", "maxCu", "suspendAfterSeconds")] == [1, 4, None]
     scaling = {"readableSecondaries": True}
-    done(operator, "updateDatabaseInstance", name=INSTANCE, nodeCount=2, autoscaling=scaling, acknowledgeCost=True)
-    done(operator, "updateDatabaseInstance", name=INSTANCE, retentionWindowInDays=9)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, nodeCount=2, autoscaling=scaling, acknowledgeCost=True)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, retentionWindowInDays=9)
     instance = found(operator)
     assert [instance[name] for name in ("nodeCount", "readableSecondaries", "retentionWindowInDays")] == [2, True, 9]
     assert [instance[name] for name in ("minCu", "maxCu")] == [1, 4]
@@ -142,7 +132,7 @@ def test_it_is_resized_and_keeps_the_size_that_nobody_names(operator: Operator) 
         operator, "updateDatabaseInstance", {"name": INSTANCE, "autoscaling": {"minCu": 5}, "dryRun": True}
     )
     assert codes_and_fields(errors) == [("SETTING_INVALID", "autoscaling.minCu")]
-    done(operator, "updateDatabaseInstance", name=INSTANCE, nodeCount=1, enableReadableSecondaries=False)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, nodeCount=1, enableReadableSecondaries=False)
 
 
 def test_one_that_is_asleep_is_available_and_one_that_is_disabled_is_stopped(
@@ -152,12 +142,12 @@ def test_one_that_is_asleep_is_available_and_one_that_is_disabled_is_stopped(
     platform.suspend(platform.endpoint_name(INSTANCE))
     instance = found(operator)
     assert [instance[name] for name in ("state", "suspended", "stopped")] == ["AVAILABLE", True, False]
-    done(operator, "refreshSyncedTable")
+    operator.persist("refreshSyncedTable")
     assert found(operator)["suspended"] is False
-    done(operator, "updateDatabaseInstance", name=INSTANCE, stopped=True)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, stopped=True)
     instance = found(operator)
     assert [instance[name] for name in ("state", "suspended", "stopped")] == ["STOPPED", False, True]
-    operator.done("updateDatabaseInstance", name=INSTANCE, stopped=False, acknowledgeCost=True)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, stopped=False, acknowledgeCost=True)
     assert found(operator)["state"] == "AVAILABLE"
 
 
@@ -179,7 +169,7 @@ def test_a_deleted_instance_keeps_its_name_until_it_comes_back_or_is_purged(
     """The plan says until when, and so does the refusal of a new one, without a call that changes something."""
     torn = operator.send("teardownLakebase", dryRun=True)["plan"]["steps"][-1]
     assert f"for 7 days, until {datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}" in torn["message"]
-    operation = done(operator, "teardownLakebase", **GONE)
+    operation = operator.persist("teardownLakebase", **GONE)
     assert "undeleteDatabaseInstance brings it back until" in operation["steps"][-1]["message"]
     gone = found(operator)
     assert gone["state"] == "DELETED"
@@ -197,13 +187,13 @@ def test_a_deleted_instance_keeps_its_name_until_it_comes_back_or_is_purged(
     assert (step["action"], step["costs"]) == ("UNDELETE", True)
     errors = refused(operator, "undeleteDatabaseInstance", {"name": INSTANCE})
     assert codes_and_fields(errors) == [("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")]
-    operator.done("undeleteDatabaseInstance", name=INSTANCE, acknowledgeCost=True)
+    operator.persist("undeleteDatabaseInstance", name=INSTANCE, acknowledgeCost=True)
     assert [found(operator)[name] for name in ("state", "deletedAt")] == ["AVAILABLE", None]
     # Nothing is to be done.
     again = operator.send("undeleteDatabaseInstance", name=INSTANCE, acknowledgeCost=True)
     assert (again["operation"], again["userErrors"]) == (None, [])
-    done(operator, "deleteDatabaseInstance", name=INSTANCE, **GONE)
-    operator.done("deleteDatabaseInstance", name=INSTANCE, purge=True, **GONE)
+    operator.persist("deleteDatabaseInstance", name=INSTANCE, **GONE)
+    operator.persist("deleteDatabaseInstance", name=INSTANCE, purge=True, **GONE)
     errors = refused(operator, "undeleteDatabaseInstance", {"name": INSTANCE, "acknowledgeCost": True})
     assert codes_and_fields(errors) == [("RESOURCE_NOT_FOUND", "name")]
     operator.provisioned()

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from databricks.sdk.common.types.fieldmask import FieldMask
 from databricks.sdk.errors.base import DatabricksError
-from databricks.sdk.errors.platform import ERROR_CODE_MAPPING
+from databricks.sdk.errors.platform import (
+    ERROR_CODE_MAPPING,
+    BadRequest,
+    DeadlineExceeded,
+    NotFound,
+    PermissionDenied,
+    ResourceConflict,
+)
 from databricks.sdk.service import postgres as api
 from google.protobuf.duration_pb2 import Duration
 
@@ -37,6 +44,14 @@ _MAX_BELOW: Final = 100
 # For the endpoints of a page of instances. Instances whose endpoint is late are told without it.
 _PAGE_SECONDS: Final = 8.0
 _DAY_SECONDS: Final = 86_400
+# The SDK's classes of failures that come with a status in a response. An operation's failure has only a code.
+_FAILURES: Final = {
+    "BAD_REQUEST": BadRequest,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "NOT_FOUND": NotFound,
+    "PERMISSION_DENIED": PermissionDenied,
+    "RESOURCE_CONFLICT": ResourceConflict,
+}
 
 
 class ProjectCalls(Workspace):
@@ -50,7 +65,8 @@ class ProjectCalls(Workspace):
         if found is None or found.error is None:
             return OperationOutcome(done=found is None or bool(found.done), failure=None)
         code = found.error.error_code.value if found.error.error_code else "UNKNOWN"
-        error = ERROR_CODE_MAPPING.get(code, DatabricksError)(found.error.message or "", error_code=code)
+        kind = _FAILURES.get(code) or ERROR_CODE_MAPPING.get(code, DatabricksError)
+        error = kind(found.error.message or "", error_code=code)
         return OperationOutcome(done=True, failure=to_api_error(error, Action.GET_OPERATION))
 
     async def instance(self, name: str) -> Instance | None:
