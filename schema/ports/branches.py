@@ -71,7 +71,7 @@ class Endpoint:
     """An endpoint: the computes of a branch, as the platform reports them. What the platform does not report is None.
 
     `path` is projects/.../branches/.../endpoints/... `size` is the number of its computes. `suspend_after_seconds` is
-    `NEVER` if it does not fall asleep.
+    `NEVER` if it does not fall asleep. `changing` says that it is being changed, and may restart.
     """
 
     path: str

@@ -81,6 +81,10 @@ def test_a_change_on_a_branch_is_not_seen_by_the_original(platform: LocalPlatfor
         # The catalog shows the original, so the branch's server does not sync the original's table.
         assert codes_and_fields(refused(other, "refreshSyncedTable", {})) == [("NAME_INVALID", "name")]
     assert changed(operator) == {"1"}
+    # The deletion of the instance would lose those of all branches.
+    torn = operator.send("teardownLakebase", dryRun=True)["plan"]
+    assert torn["statusChangesLost"] == 3
+    assert "2 on dev, 1 on production" in torn["steps"][-1]["message"]
 
 
 def test_a_branch_is_protected_and_deleted_and_comes_back(platform: LocalPlatform, operator: Operator) -> None:

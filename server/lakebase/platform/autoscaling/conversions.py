@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 EnumT = TypeVar("EnumT", bound="Enum")
+# To fall asleep or to wake is no change of an endpoint: it can be connected to all the while.
+_AWAKE_OR_NOT: Final = frozenset({api.EndpointStatusState.ACTIVE, api.EndpointStatusState.IDLE})
 _DAY_SECONDS: Final = 86_400
 _STATE_PREFIX: Final = "SYNCED_TABLE_"
 _KIND_PREFIX: Final = "ENDPOINT_TYPE_"
@@ -105,7 +107,7 @@ def read_endpoint(found: api.Endpoint) -> Endpoint:
         uid=found.uid,
         kind=EndpointKind.READ_ONLY if kind == EndpointKind.READ_ONLY.value else EndpointKind.READ_WRITE,
         state=_member(EndpointState, status.current_state, EndpointState.UNKNOWN),
-        changing=status.pending_state is not None and status.pending_state is not status.current_state,
+        changing=status.pending_state is not None and not {status.pending_state, status.current_state} <= _AWAKE_OR_NOT,
         host=hosts.host,
         read_only_host=hosts.read_only_host,
         min_cu=status.autoscaling_limit_min_cu,

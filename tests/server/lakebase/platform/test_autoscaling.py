@@ -36,7 +36,9 @@ def project(**fields: Any) -> api.Project:
         ({"current_state": "DEGRADED"}, InstanceState.AVAILABLE, False),
         ({"current_state": "INIT"}, InstanceState.STARTING, False),
         ({"current_state": "ACTIVE", "pending_state": "ACTIVE"}, InstanceState.AVAILABLE, False),
-        ({"current_state": "ACTIVE", "pending_state": "IDLE"}, InstanceState.UPDATING, False),
+        ({"current_state": "ACTIVE", "pending_state": "IDLE"}, InstanceState.AVAILABLE, False),
+        ({"current_state": "IDLE", "pending_state": "ACTIVE"}, InstanceState.AVAILABLE, True),
+        ({"current_state": "ACTIVE", "pending_state": "INIT"}, InstanceState.UPDATING, False),
         ({"current_state": "IDLE", "disabled": True}, InstanceState.STOPPED, False),
         ({"current_state": "ACTIVE", "disabled": True}, InstanceState.STOPPED, False),
         # A state of a later release, which the SDK does not know.
