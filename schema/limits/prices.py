@@ -161,7 +161,7 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "SyncedTable.catalog": _PLATFORM,
     "SyncedTable.indexes": _PLATFORM,
 }
-_PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "SyncedTable"})
+_PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseBranch", "DatabaseCatalog", "SyncedTable"})
 
 
 def reading_points(text: str) -> int:
