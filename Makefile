@@ -7,8 +7,9 @@ BENCH_STAMP := .venv/.bench-installed
 AUDIT_STAMP := .venv/.audit-installed
 # A file that differs from the pinned one is not installed.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+SDK_NEWEST := .local/sdk-newest
 
-.PHONY: run test check faults soak bench bench-memory load hostile setup lock sbom audit sdl clean
+.PHONY: run test check sdk-newest faults soak bench bench-memory load hostile setup lock sbom audit sdl clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -34,6 +35,16 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the local platform serves, against the newest SDK instead of the pinned one. That is in an environment of its own,
+# which finds everything else in .venv.
+sdk-newest: setup
+	@$(BIN)/python -m venv --clear $(SDK_NEWEST)
+	@$(SDK_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check databricks-sdk
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		>"$$($(SDK_NEWEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth"
+	@$(SDK_NEWEST)/bin/python -c 'from databricks.sdk.version import __version__; print("databricks-sdk", __version__)'
+	$(SDK_NEWEST)/bin/python -m pytest -p no:cacheprovider tests/local/platform/test_contract.py
 
 # Twelve minutes, and two more the first time, which installs the other servers and loads 1.5 million orders. A machine
 # with nothing else to do is best. `make bench ARGUMENTS="--only pages --rounds 7"` runs a part of it, and

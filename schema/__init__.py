@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from schema.admin.branch_mutations import BranchMutations
 from schema.admin.mutations import AdminMutations
 from schema.admin.operations import AdminSubscriptions
 from schema.admin.queries import AdminQueries
@@ -44,7 +45,7 @@ class Query(OrderQueries, NodeQueries, AdminQueries):
 
 
 @strawberry.type(description="Everything you can change.")
-class Mutation(OrderMutations, AdminMutations):
+class Mutation(OrderMutations, AdminMutations, BranchMutations):
     """The root of all mutations."""
 
 

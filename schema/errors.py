@@ -249,6 +249,19 @@ class Reason(Enum):
         "Another operation, which `operation` names, is working on the same resource. Wait until it ends.",
         where="userErrors",
     )
+    NAME_HELD = Kind(
+        Code.CONFLICT,
+        200,
+        "A deleted instance or branch keeps the name until it is purged, at `purgeAt`. Undelete it, purge it, or "
+        "choose another name.",
+        where="userErrors, operation",
+    )
+    PROTECTED = Kind(
+        Code.CONFLICT,
+        200,
+        "A protected branch must not be deleted, and neither must its instance. Take the protection off it first.",
+        where="userErrors",
+    )
     RESOURCE_NOT_FOUND = Kind(
         Code.NOT_FOUND,
         200,
@@ -583,6 +596,7 @@ class PlatformError(ApiError):
     reasons = frozenset(
         {
             Reason.SPEC_CONFLICT,
+            Reason.NAME_HELD,
             Reason.RESOURCE_NOT_FOUND,
             Reason.RESOURCE_IN_USE,
             Reason.RESOURCE_NOT_READY,

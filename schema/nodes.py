@@ -10,9 +10,18 @@ import strawberry
 
 from schema.access import Requires
 from schema.admin.audit import AdminAuditEntry, audit_entry_with_key
+from schema.admin.branch_types import DatabaseBranch, DatabaseEndpoint, branch_with_key, endpoint_with_key
 from schema.admin.guard import deadline, note_refused
-from schema.admin.names import AUDIT_ENTRY_ID, CATALOG, INSTANCE, OPERATION_ID, SYNCED_TABLE
 from schema.admin.operations import Operation, operation_with_key
+from schema.admin.requests.names import (
+    AUDIT_ENTRY_ID,
+    BRANCH_KEY,
+    CATALOG,
+    ENDPOINT_KEY,
+    INSTANCE,
+    OPERATION_ID,
+    SYNCED_TABLE,
+)
 from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
@@ -32,7 +41,7 @@ from schema.relay.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from schema.admin.names import NameRule, TableNameRule
+    from schema.admin.requests.names import NameRule, TableNameRule
 
 _NodeKey: TypeAlias = tuple[type[Node], int | str]
 _FoundNodes: TypeAlias = dict[_NodeKey, Node | ApiError | None]
@@ -42,6 +51,8 @@ _ADMINISTERED: Final[
     dict[type[Node], tuple[NameRule | TableNameRule, Callable[[Info, str], Awaitable[Node | None]]]]
 ] = {
     DatabaseInstance: (INSTANCE, instance_named),
+    DatabaseBranch: (BRANCH_KEY, branch_with_key),
+    DatabaseEndpoint: (ENDPOINT_KEY, endpoint_with_key),
     DatabaseCatalog: (CATALOG, catalog_named),
     SyncedTable: (SYNCED_TABLE, synced_table_named),
     Operation: (OPERATION_ID, operation_with_key),

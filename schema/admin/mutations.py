@@ -9,20 +9,6 @@ import strawberry
 from strawberry import UNSET
 
 from schema.admin.guard import RequiresAdmin, arguments_as_given, note_refused
-from schema.admin.inputs import (
-    CancelOperationInput,
-    CreateDatabaseCatalogInput,
-    CreateDatabaseInstanceInput,
-    CreateSyncedTableInput,
-    DeleteDatabaseCatalogInput,
-    DeleteDatabaseInstanceInput,
-    DeleteSyncedTableInput,
-    EnsureOrderIndexesInput,
-    ProvisionLakebaseInput,
-    RefreshSyncedTableInput,
-    TeardownLakebaseInput,
-    UpdateDatabaseInstanceInput,
-)
 from schema.admin.operations import operation_key_of
 from schema.admin.payloads import (
     AdminPayload,
@@ -37,10 +23,26 @@ from schema.admin.payloads import (
     ProvisionLakebasePayload,
     RefreshSyncedTablePayload,
     TeardownLakebasePayload,
+    UndeleteDatabaseInstancePayload,
     UpdateDatabaseInstancePayload,
     payload,
 )
-from schema.admin.validation import InputValidation
+from schema.admin.requests.inputs import (
+    CancelOperationInput,
+    CreateDatabaseCatalogInput,
+    CreateDatabaseInstanceInput,
+    CreateSyncedTableInput,
+    DeleteDatabaseCatalogInput,
+    DeleteDatabaseInstanceInput,
+    DeleteSyncedTableInput,
+    EnsureOrderIndexesInput,
+    ProvisionLakebaseInput,
+    RefreshSyncedTableInput,
+    TeardownLakebaseInput,
+    UndeleteDatabaseInstanceInput,
+    UpdateDatabaseInstanceInput,
+)
+from schema.admin.requests.validation import InputValidation
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.ports import administration as ports
 
@@ -49,14 +51,14 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 PayloadT = TypeVar("PayloadT", bound=AdminPayload)
-_administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
+administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
 
 
 @strawberry.type
 class AdminMutations:
     """The admin mutations. A field that fails is null; the others keep their data."""
 
-    @_administers(
+    @administers(
         description=(
             "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties, "
             "this is a SPEC_CONFLICT."
@@ -70,11 +72,9 @@ class AdminMutations:
         ],
     ) -> CreateDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
+        return await submitted(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
 
-    @_administers(
-        description="Resize a database instance, stop or start it, or change how far back it can be restored."
-    )
+    @administers(description="Resize a database instance, stop or start it, or change how far back it can be restored.")
     async def update_database_instance(
         self,
         info: Info,
@@ -83,11 +83,13 @@ class AdminMutations:
         ],
     ) -> UpdateDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
+        return await submitted(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
 
-    @_administers(
+    @administers(
         description=(
-            "Delete a database instance and all of its databases, permanently. If it does not exist, this succeeds."
+            "Delete a database instance and all of its databases. The plan says until when `undeleteDatabaseInstance` "
+            "can bring them back, if the platform can; `purge` deletes for good. If there is no such instance, this "
+            "succeeds."
         )
     )
     async def delete_database_instance(
@@ -98,9 +100,25 @@ class AdminMutations:
         ],
     ) -> DeleteDatabaseInstancePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
+        return await submitted(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
 
-    @_administers(
+    @administers(
+        description=(
+            "Bring back a database instance that was deleted and not purged, with all of its databases. If it is not "
+            "deleted, this succeeds."
+        )
+    )
+    async def undelete_database_instance(
+        self,
+        info: Info,
+        input: Annotated[  # noqa: A002 # as above
+            UndeleteDatabaseInstanceInput, strawberry.argument(description="Which instance.")
+        ],
+    ) -> UndeleteDatabaseInstancePayload | None:
+        """Start the operation; do not wait for it."""
+        return await submitted(info, UndeleteDatabaseInstancePayload, InputValidation.undelete_instance, input)
+
+    @administers(
         description=(
             "Register a database of an instance in Unity Catalog, and create the database if it does not exist."
         )
@@ -113,9 +131,9 @@ class AdminMutations:
         ],
     ) -> CreateDatabaseCatalogPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
+        return await submitted(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
 
-    @_administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
+    @administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
     async def delete_database_catalog(
         self,
         info: Info,
@@ -124,9 +142,9 @@ class AdminMutations:
         ],
     ) -> DeleteDatabaseCatalogPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
+        return await submitted(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
 
-    @_administers(
+    @administers(
         description=(
             "Create a synced table: a copy of a source table in PostgreSQL. If it exists as specified, this succeeds; "
             "if it exists with other properties, this is a SPEC_CONFLICT."
@@ -140,9 +158,9 @@ class AdminMutations:
         ],
     ) -> CreateSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
+        return await submitted(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
 
-    @_administers(
+    @administers(
         description=(
             "Delete a synced table and its PostgreSQL table. Status changes are kept. If it does not exist, this "
             "succeeds."
@@ -156,9 +174,9 @@ class AdminMutations:
         ],
     ) -> DeleteSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
+        return await submitted(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
 
-    @_administers(description="Sync a table now. The operation also restores its indexes and grants.")
+    @administers(description="Sync a table now. The operation also restores its indexes and grants.")
     async def refresh_synced_table(
         self,
         info: Info,
@@ -168,11 +186,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> RefreshSyncedTablePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, RefreshSyncedTablePayload, InputValidation.refresh_synced_table, input or RefreshSyncedTableInput()
         )
 
-    @_administers(
+    @administers(
         description=(
             "Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use."
         )
@@ -186,11 +204,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> EnsureOrderIndexesPayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, EnsureOrderIndexesPayload, InputValidation.ensure_order_indexes, input or EnsureOrderIndexesInput()
         )
 
-    @_administers(
+    @administers(
         description=(
             "Create everything that the API needs, as far as it does not exist: instance, catalog, synced table and "
             "indexes."
@@ -205,11 +223,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> ProvisionLakebasePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(
+        return await submitted(
             info, ProvisionLakebasePayload, InputValidation.provision, input or ProvisionLakebaseInput()
         )
 
-    @_administers(
+    @administers(
         description="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted."
     )
     async def teardown_lakebase(
@@ -221,9 +239,11 @@ class AdminMutations:
         ] = UNSET,
     ) -> TeardownLakebasePayload | None:
         """Start the operation; do not wait for it."""
-        return await _answer(info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput())
+        return await submitted(
+            info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput()
+        )
 
-    @_administers(
+    @administers(
         description=(
             "Cancel an operation: the current step stops at its next look, and no further step begins. What was done "
             "stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
@@ -243,12 +263,13 @@ class AdminMutations:
         return payload(CancelOperationPayload, None, outcome)
 
 
-async def _answer(
+async def submitted(
     info: Info,
     kind: type[PayloadT],
     validate: Callable[[InputValidation, InputT], ports.AdminRequest],
     input_: InputT,
 ) -> PayloadT:
+    """The payload of a mutation: its input is checked, and its request submitted if there is no mistake."""
     lakebase = info.context.lakebase
     validation = InputValidation(lakebase.configured)
     request = validate(validation, input_)

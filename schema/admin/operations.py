@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import strawberry
 
 from schema.admin.guard import RequiresAdmin
-from schema.admin.names import OPERATION_ID
+from schema.admin.requests.names import OPERATION_ID
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, PlatformError, Reason
 from schema.permissions import Role
@@ -33,6 +33,9 @@ class OperationKind(Enum):
     DELETE_INSTANCE = strawberry.enum_value(
         ports.OperationKind.DELETE_INSTANCE, description="`deleteDatabaseInstance`."
     )
+    UNDELETE_INSTANCE = strawberry.enum_value(
+        ports.OperationKind.UNDELETE_INSTANCE, description="`undeleteDatabaseInstance`."
+    )
     CREATE_CATALOG = strawberry.enum_value(ports.OperationKind.CREATE_CATALOG, description="`createDatabaseCatalog`.")
     DELETE_CATALOG = strawberry.enum_value(ports.OperationKind.DELETE_CATALOG, description="`deleteDatabaseCatalog`.")
     CREATE_SYNCED_TABLE = strawberry.enum_value(
@@ -45,6 +48,19 @@ class OperationKind(Enum):
         ports.OperationKind.REFRESH_SYNCED_TABLE, description="`refreshSyncedTable`."
     )
     ENSURE_INDEXES = strawberry.enum_value(ports.OperationKind.ENSURE_INDEXES, description="`ensureOrderIndexes`.")
+    CREATE_BRANCH = strawberry.enum_value(ports.OperationKind.CREATE_BRANCH, description="`createDatabaseBranch`.")
+    UPDATE_BRANCH = strawberry.enum_value(ports.OperationKind.UPDATE_BRANCH, description="`updateDatabaseBranch`.")
+    DELETE_BRANCH = strawberry.enum_value(ports.OperationKind.DELETE_BRANCH, description="`deleteDatabaseBranch`.")
+    UNDELETE_BRANCH = strawberry.enum_value(
+        ports.OperationKind.UNDELETE_BRANCH, description="`undeleteDatabaseBranch`."
+    )
+    RESTORE = strawberry.enum_value(ports.OperationKind.RESTORE, description="`restoreDatabase`.")
+    CREATE_SNAPSHOT = strawberry.enum_value(
+        ports.OperationKind.CREATE_SNAPSHOT, description="`createDatabaseSnapshot`."
+    )
+    DELETE_SNAPSHOT = strawberry.enum_value(
+        ports.OperationKind.DELETE_SNAPSHOT, description="`deleteDatabaseSnapshot`."
+    )
     PROVISION = strawberry.enum_value(ports.OperationKind.PROVISION, description="`provisionLakebase`.")
     TEARDOWN = strawberry.enum_value(ports.OperationKind.TEARDOWN, description="`teardownLakebase`.")
 

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
-from schema.admin.names import AUDIT_ENTRY_ID, OPERATION_ID
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, forward_page_info
 from schema.admin.operations import Operation, OperationConnection
+from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
-from schema.context import PageLimits
 from schema.errors import InputError, Reason
 from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditPage, AuditPosition
-from schema.relay.pagination import CURSOR_VERSION, Edge, PageInfo, cursor_parts, opaque, page_size
+from schema.relay.pagination import CURSOR_VERSION, Edge, cursor_parts, opaque, page_size
 from schema.relay.selection import reads_page_below
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from schema.context import Info
     from schema.ports.audit import AuditFilter
 
-ADMIN_PAGE_LIMITS: Final = PageLimits(default=50, maximum=100)
 # The platform's largest page. Most workspaces have fewer instances, so that one call is enough.
 _PLATFORM_PAGE: Final = 100
 _INSTANCES: Final = "instances"
@@ -57,7 +57,7 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
     """
     size = page_size(first, ADMIN_PAGE_LIMITS, argument="first")
     start = None if after is None else _place(after)
-    found: list[tuple[_Place, ports.Instance]] = []
+    found: list[tuple[_Place, instance_ports.Instance]] = []
     any_before = False
     if reads_page_below(info, "DatabaseInstanceConnection", size):
         lakebase = info.context.lakebase
@@ -70,11 +70,16 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
             if len(found) > size:
                 break
         any_before = any_before or (start is not None and await _any_before_page(lakebase, start))
-    edges = [Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance)) for place, instance in found[:size]]
+    wanted = found[:size]
+    in_full = await info.context.lakebase.instances_in_full([instance for _, instance in wanted]) if wanted else ()
+    edges = [
+        Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance))
+        for (place, _), instance in zip(wanted, in_full, strict=True)
+    ]
     return DatabaseInstanceConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info(
+        page_info=forward_page_info(
             [edge.cursor for edge in edges],
             more=len(found) > size,
             any_before=any_before,
@@ -104,7 +109,7 @@ async def operation_page(info: Info, *, first: int | None, after: str | None) ->
         edges=edges,
         nodes=[edge.node for edge in edges],
         # The operation of the cursor still exists, and is before this page.
-        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=after is not None),
+        page_info=forward_page_info([edge.cursor for edge in edges], more=page.more, any_before=after is not None),
     )
 
 
@@ -124,13 +129,13 @@ async def audit_page(info: Info, wanted: AuditFilter, *, first: int | None, afte
     return AdminAuditConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=_page_info([edge.cursor for edge in edges], more=page.more, any_before=page.any_before),
+        page_info=forward_page_info([edge.cursor for edge in edges], more=page.more, any_before=page.any_before),
     )
 
 
 async def _instances(
     lakebase: ports.Administration, start: _Place | None
-) -> AsyncIterator[tuple[_Place, ports.Instance, bool]]:
+) -> AsyncIterator[tuple[_Place, instance_ports.Instance, bool]]:
     """The instances from the page of `start` on, each with its place, and whether it precedes the wanted page."""
     token, size = (start.token, start.size) if start else (None, _PLATFORM_PAGE)
     while True:
@@ -156,20 +161,11 @@ async def _any_before_page(lakebase: ports.Administration, place: _Place) -> boo
     return False
 
 
-def _up_to(instances: Sequence[ports.Instance], start: _Place) -> int:
+def _up_to(instances: Sequence[instance_ports.Instance], start: _Place) -> int:
     """How many instances of a page come up to and including `start`."""
     names = [instance.name for instance in instances]
     # If the instance is gone, the next one has moved to its index.
     return names.index(start.name) + 1 if start.name in names else start.index
-
-
-def _page_info(cursors: list[str], *, more: bool, any_before: bool) -> PageInfo:
-    return PageInfo(
-        has_next_page=more,
-        has_previous_page=any_before,
-        start_cursor=cursors[0] if cursors else None,
-        end_cursor=cursors[-1] if cursors else None,
-    )
 
 
 def _place(cursor: str) -> _Place:

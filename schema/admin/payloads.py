@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from enum import Enum
 from typing import TypeVar
 
@@ -51,6 +52,12 @@ class AdminErrorCode(Enum):
         Reason.SPEC_CONFLICT,
         description="The name is taken by an object with other properties (`differences`), or of another kind.",
     )
+    NAME_HELD = strawberry.enum_value(
+        Reason.NAME_HELD, description="A deleted object keeps the name until it is purged, at `purgeAt`."
+    )
+    PROTECTED = strawberry.enum_value(
+        Reason.PROTECTED, description="A protected branch must not be deleted, and neither must its instance."
+    )
     OPERATION_IN_PROGRESS = strawberry.enum_value(
         Reason.OPERATION_IN_PROGRESS, description="Another operation, `operation`, is working on the same object."
     )
@@ -75,6 +82,7 @@ class PlanAction(Enum):
     START = strawberry.enum_value(ports.PlanAction.START, description="Start it.")
     STOP = strawberry.enum_value(ports.PlanAction.STOP, description="Stop it.")
     DELETE = strawberry.enum_value(ports.PlanAction.DELETE, description="Delete it.")
+    UNDELETE = strawberry.enum_value(ports.PlanAction.UNDELETE, description="Bring it back.")
     SYNC = strawberry.enum_value(ports.PlanAction.SYNC, description="Copy the source again.")
     BUILD = strawberry.enum_value(ports.PlanAction.BUILD, description="Build its indexes.")
     NOTHING = strawberry.enum_value(ports.PlanAction.NOTHING, description="Nothing: it is as specified.")
@@ -157,6 +165,9 @@ class AdminError:
     )
     message: str = strawberry.field(description="The reason, for people, and what to do.")
     differences: list[Difference] = strawberry.field(description="With SPEC_CONFLICT: the properties that differ.")
+    purge_at: datetime | None = strawberry.field(
+        description="With NAME_HELD: when the deleted object will be purged, and its name be free."
+    )
 
     @strawberry.field(
         description="With OPERATION_IN_PROGRESS: that operation, as it is now. Looked up only if selected.",
@@ -174,6 +185,7 @@ class AdminError:
             field=["input", *(refusal.field.split(".") if refusal.field else [])],
             message=refusal.message,
             differences=[Difference.of(one) for one in refusal.differences],
+            purge_at=refusal.purge_at,
             operation_key=refusal.operation_id,
         )
 
@@ -210,8 +222,10 @@ class _InstancePayload(AdminPayload):
     @strawberry.field(description=f"The instance {_NOW}", extensions=[WithDeadline()])
     async def database_instance(self, info: Info) -> DatabaseInstance | None:
         """Makes one call to the platform."""
-        wanted = self.request and (self.request.instance or self.request.change)
-        return await instance_named(info, wanted.name if wanted else None)
+        if self.request is None:
+            return None
+        wanted = self.request.instance or self.request.change
+        return await instance_named(info, wanted.name if wanted else self.request.instance_name)
 
 
 @strawberry.type
@@ -246,6 +260,11 @@ class UpdateDatabaseInstancePayload(_InstancePayload):
 
 @strawberry.type(description="The outcome of deleteDatabaseInstance.")
 class DeleteDatabaseInstancePayload(AdminPayload):
+    """One outcome."""
+
+
+@strawberry.type(description="The outcome of undeleteDatabaseInstance.")
+class UndeleteDatabaseInstancePayload(_InstancePayload):
     """One outcome."""
 
 

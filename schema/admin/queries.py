@@ -9,10 +9,11 @@ import strawberry
 from strawberry import UNSET
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditFilter
+from schema.admin.forward_pages import After, First  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.admin.guard import RequiresAdmin
-from schema.admin.names import CATALOG, INSTANCE, SYNCED_TABLE, checked_name
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
 from schema.admin.pages import audit_page, instance_page, operation_page
+from schema.admin.requests.names import CATALOG, SYNCED_TABLE, checked_name, instance_rule
 from schema.admin.types import (
     DatabaseCatalog,
     DatabaseInstance,
@@ -26,12 +27,6 @@ from schema.admin.types import (
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.relay.pagination import given
 
-_First = Annotated[
-    int | None, strawberry.argument(description="How many to return after `after`: from 0 to 100, by default 50.")
-]
-_After = Annotated[
-    str | None, strawberry.argument(description="Start after this cursor, for example `pageInfo.endCursor`.")
-]
 _administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(),))
 
 
@@ -57,17 +52,20 @@ class AdminQueries:
         )
     )
     async def database_instances(
-        self, info: Info, first: _First = UNSET, after: _After = UNSET
+        self, info: Info, first: First = UNSET, after: After = UNSET
     ) -> DatabaseInstanceConnection | None:
         """Makes one call to the platform if there are few instances, and none if nothing selected needs it."""
         return await instance_page(info, first=given(first), after=given(after))
 
-    @_administers(description="The database instance with this name, or null if there is none.")
+    @_administers(
+        description="The database instance with this name, also one that is deleted and not purged; null without one."
+    )
     async def database_instance(
         self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the instance.")]
     ) -> DatabaseInstance | None:
         """Looked up on the platform."""
-        return await instance_named(info, checked_name(name, INSTANCE))
+        rule = instance_rule(info.context.lakebase.configured.flavour)
+        return await instance_named(info, checked_name(name, rule))
 
     @_administers(
         description=(
@@ -104,7 +102,7 @@ class AdminQueries:
     @_administers(
         description="A page of the operations started through this API, newest first. Paging is forward only."
     )
-    async def operations(self, info: Info, first: _First = UNSET, after: _After = UNSET) -> OperationConnection | None:
+    async def operations(self, info: Info, first: First = UNSET, after: After = UNSET) -> OperationConnection | None:
         """The states as this process or the database has them now."""
         return await operation_page(info, first=given(first), after=given(after))
 
@@ -120,8 +118,8 @@ class AdminQueries:
         filter: Annotated[  # noqa: A002 # the argument's name in the schema
             AdminAuditFilter | None, strawberry.argument(description="Which entries; all by default.")
         ] = UNSET,
-        first: _First = UNSET,
-        after: _After = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
     ) -> AdminAuditConnection | None:
         """The entries of the database, and those that wait in memory while there is none."""
         wanted = (given(filter) or AdminAuditFilter()).wanted()

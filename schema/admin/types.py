@@ -6,14 +6,18 @@ from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations 
 from typing import ClassVar
 
 import strawberry
+from strawberry import UNSET
 
+from schema.admin.branch_types import DatabaseBranchConnection, DatabaseSnapshot, branch_page
+from schema.admin.forward_pages import After, First  # noqa: TC001 # as above
 from schema.admin.guard import WithDeadline
-from schema.admin.states import DatabaseInstanceState, SyncedTableState, SyncPolicy
+from schema.admin.states import DatabaseInstanceState, InstanceFlavour, SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
 from schema.permissions import Role
 from schema.ports import administration as ports  # noqa: TC001 # as above
+from schema.ports import instances as instance_ports  # noqa: TC001 # as above
 from schema.relay.node import Node
-from schema.relay.pagination import Connection
+from schema.relay.pagination import Connection, given
 from schema.scalars import BigInt
 
 _PRESENT = "Looked up only if selected; null if it does not exist."
@@ -29,9 +33,24 @@ class DatabaseInstance(Node):
     uid: str | None = strawberry.field(
         description="The platform's id, which distinguishes it from a later instance of the same name."
     )
+    flavour: InstanceFlavour = strawberry.field(description="The API of the platform that it is administered by.")
     state: DatabaseInstanceState = strawberry.field(description="The state of the instance.")
     capacity: str | None = strawberry.field(
-        description="The size, for example `CU_1`. It is not an enum, because the platform may add sizes."
+        description=(
+            "The size, for example `CU_1`. It is not an enum, because the platform may add sizes. Null for AUTOSCALING."
+        )
+    )
+    min_cu: float | None = strawberry.field(description="AUTOSCALING: the smallest size, in compute units.")
+    max_cu: float | None = strawberry.field(description="AUTOSCALING: the largest size, in compute units.")
+    suspend_after_seconds: int | None = strawberry.field(
+        description="AUTOSCALING: after how many idle seconds it falls asleep; null if it never does."
+    )
+    suspended: bool | None = strawberry.field(
+        description="AUTOSCALING: whether it is asleep. It is AVAILABLE all the same: the next connection wakes it."
+    )
+    last_active_at: datetime | None = strawberry.field(description="AUTOSCALING: when it was last active.")
+    storage_bytes: BigInt | None = strawberry.field(
+        description="AUTOSCALING: how much storage it takes, with all its branches and their history."
     )
     node_count: int | None = strawberry.field(description="The number of nodes: the primary and its secondaries.")
     readable_secondaries: bool | None = strawberry.field(
@@ -40,19 +59,49 @@ class DatabaseInstance(Node):
     retention_window_in_days: int | None = strawberry.field(
         description="How many days back the instance can be restored."
     )
+    history_retention_seconds: int | None = strawberry.field(
+        description="AUTOSCALING: how far back it can be restored, to the second."
+    )
     stopped: bool | None = strawberry.field(
         description="Whether it was stopped on purpose. An instance that is asleep is not: a connection wakes it."
     )
     postgres_version: str | None = strawberry.field(description="The version of PostgreSQL, as the platform names it.")
-    creator: str | None = strawberry.field(description="The user who created it.")
+    creator: str | None = strawberry.field(description="PROVISIONED: the user who created it.")
+    owner: str | None = strawberry.field(description="AUTOSCALING: the user who owns it.")
     created_at: datetime | None = strawberry.field(description="When it was created.")
     host: str | None = strawberry.field(description="The host for reading and writing.")
     read_only_host: str | None = strawberry.field(
         description="The host for reading only; null without readable secondaries."
     )
+    deleted_at: datetime | None = strawberry.field(description="When it was deleted; null if it was not.")
+    purge_at: datetime | None = strawberry.field(
+        description="When a deleted instance will be deleted for good, and its name be free."
+    )
+
+    @strawberry.field(
+        description=(
+            "AUTOSCALING: a page of its branches, deleted ones that are not purged too. Looked up only if selected; "
+            "null, with an error, if the platform does not answer."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def branches(self, info: Info, first: First = UNSET, after: After = UNSET) -> DatabaseBranchConnection | None:
+        """Makes one call to the platform."""
+        return await branch_page(info, self.name, first=given(first), after=given(after))
+
+    @strawberry.field(
+        description=(
+            "AUTOSCALING: its snapshots. Looked up only if selected; null, with an error, if the platform does not "
+            "answer."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def snapshots(self, info: Info) -> list[DatabaseSnapshot] | None:
+        """Makes one call to the platform."""
+        return [DatabaseSnapshot.of(one) for one in await info.context.lakebase.snapshots(self.name)]
 
     @classmethod
-    def of(cls, found: ports.Instance) -> DatabaseInstance:
+    def of(cls, found: instance_ports.Instance) -> DatabaseInstance:
         """Convert the port's instance."""
         return cls(
             name=found.name,
@@ -68,6 +117,17 @@ class DatabaseInstance(Node):
             created_at=found.created_at,
             host=found.host,
             read_only_host=found.read_only_host,
+            flavour=InstanceFlavour(found.flavour),
+            min_cu=found.min_cu,
+            max_cu=found.max_cu,
+            suspend_after_seconds=found.suspend_after_seconds or None,
+            suspended=found.suspended,
+            last_active_at=found.last_active_at,
+            storage_bytes=None if found.storage_bytes is None else BigInt(found.storage_bytes),
+            owner=found.owner,
+            history_retention_seconds=found.retention_seconds,
+            deleted_at=found.deleted_at,
+            purge_at=found.purge_at,
         )
 
     def node_key(self) -> str:
@@ -97,6 +157,9 @@ class DatabaseCatalog(Node):
     )
     instance_name: str | None = strawberry.field(description="The name of the instance with the database.")
     database_name: str | None = strawberry.field(description="The name of the registered database.")
+    branch: str | None = strawberry.field(
+        description="The name of the instance's branch with the database; null if instances have no branches."
+    )
 
     @strawberry.field(description=f"The instance with the database. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:
@@ -111,6 +174,7 @@ class DatabaseCatalog(Node):
             uid=found.uid,
             instance_name=found.instance_name,
             database_name=found.database_name,
+            branch=found.branch,
         )
 
     def node_key(self) -> str:
@@ -132,7 +196,8 @@ class TableIndex:
 @strawberry.type(
     description=(
         "A synced table: a copy in PostgreSQL of a table in Unity Catalog, updated by a pipeline of the platform. It "
-        "is found by name only: the platform cannot list the synced tables of an instance."
+        "is found by name only: the platform cannot list the synced tables of an instance. The Autoscaling API does "
+        "not tell its source, key and policy: they are null unless this server has created it."
     )
 )
 class SyncedTable(Node):
@@ -148,8 +213,11 @@ class SyncedTable(Node):
     )
     instance_name: str | None = strawberry.field(description="The name of the instance that holds the copy.")
     database_name: str | None = strawberry.field(description="The name of the database that holds the copy.")
+    branch: str | None = strawberry.field(
+        description="The name of the instance's branch that holds the copy; null if instances have no branches."
+    )
     source_table: str | None = strawberry.field(description="The source table: catalog.schema.table.")
-    primary_key: list[str] = strawberry.field(description="The columns that identify a row.")
+    primary_key: list[str] | None = strawberry.field(description="The columns that identify a row.")
     timeseries_key: str | None = strawberry.field(
         description="The column by which the latest of several rows with the same primary key is chosen, if any."
     )
@@ -217,8 +285,9 @@ class SyncedTable(Node):
             uid=found.uid,
             instance_name=found.instance_name,
             database_name=found.database_name,
+            branch=found.branch,
             source_table=found.source,
-            primary_key=list(found.primary_key),
+            primary_key=None if found.primary_key is None else list(found.primary_key),
             timeseries_key=found.timeseries_key,
             policy=None if found.policy is None else SyncPolicy(found.policy),
             state=SyncedTableState(found.state),
@@ -260,16 +329,15 @@ class Lakebase:
     @strawberry.field(description=f"The configured catalog. {_PRESENT}", extensions=[WithDeadline()])
     async def catalog(self, info: Info) -> DatabaseCatalog | None:
         """Makes one call to the platform."""
-        found = await catalog_named(info, self.catalog_name)
-        configured = info.context.lakebase.configured
-        return found if found and configured.is_place(found.instance_name, found.database_name) else None
+        lakebase = info.context.lakebase
+        found = None if self.catalog_name is None else await lakebase.catalog(self.catalog_name)
+        return DatabaseCatalog.of(found) if found and lakebase.configured.is_place(found) else None
 
     @strawberry.field(description=f"The configured synced table. {_PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
         """Makes one call to the platform."""
         found = await synced_table_named(info, self.table_name)
-        configured = info.context.lakebase.configured
-        return found if found and configured.is_place(found.instance_name, found.database_name) else None
+        return found if found and info.context.lakebase.configured.is_place(found.table) else None
 
 
 async def instance_named(info: Info, name: str | None) -> DatabaseInstance | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # By the name of the type. Orders and their changes are read in one statement each, however many there are.
 LOOKUP_PRICES: Final[Mapping[str, int]] = {
     "DatabaseInstance": PLATFORM,
+    "DatabaseBranch": PLATFORM,
+    "DatabaseEndpoint": PLATFORM,
     "DatabaseCatalog": PLATFORM,
     "SyncedTable": PLATFORM,
     "Operation": COMPOSED,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_composite_type, is_list_type
 from graphql import get_nullable_type as nullable
 
-from schema.admin.pages import ADMIN_PAGE_LIMITS
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,13 +85,14 @@ SIZES: Final[dict[str, Size]] = {
     "Query.ordersPage": PageArguments(("pageSize",)),
     "Query.orderSample": PageArguments(("size",), default=10),
     "Query.databaseInstances": PageArguments(("first",), ADMIN_PAGE_LIMITS),
+    "DatabaseInstance.branches": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.operations": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.adminAudit": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.nodes": ListArgument(("ids",)),
     "Mutation.setOrderStatuses": ListArgument(("input", "changes")),
     **{
         f"{name}Connection.{part}": PageEntries()
-        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "Operation", "AdminAudit")
+        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "DatabaseBranch", "Operation", "AdminAudit")
         for part in ("edges", "nodes")
     },
     "OrderPage.nodes": PageEntries(),
@@ -99,6 +100,8 @@ SIZES: Final[dict[str, Size]] = {
     "OrderStats.byStatus": TypicalLength(4),
     "OrderStats.byPriority": TypicalLength(6),
     "SyncedTable.indexes": TypicalLength(10),
+    "DatabaseInstance.snapshots": TypicalLength(10),
+    "DatabaseBranch.endpoints": TypicalLength(2),
     "Operation.steps": TypicalLength(10),
     "Plan.steps": TypicalLength(10),
     "PlannedStep.differences": TypicalLength(5),
@@ -152,12 +155,15 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "Lakebase.instance": PLATFORM,
     "Lakebase.catalog": PLATFORM,
     "Lakebase.syncedTable": PLATFORM,
+    "DatabaseInstance.branches": PLATFORM,
+    "DatabaseInstance.snapshots": PLATFORM,
+    "DatabaseBranch.endpoints": PLATFORM,
     "DatabaseCatalog.instance": PLATFORM,
     "SyncedTable.instance": PLATFORM,
     "SyncedTable.catalog": PLATFORM,
     "SyncedTable.indexes": PLATFORM,
 }
-_PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseCatalog", "SyncedTable"})
+_PLATFORM_OBJECTS: Final = frozenset({"DatabaseInstance", "DatabaseBranch", "DatabaseCatalog", "SyncedTable"})
 
 
 def reading_points(text: str) -> int:

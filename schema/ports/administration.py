@@ -1,7 +1,6 @@
 """The port of administration: the instance, catalog and synced table behind the API, and operations on them.
 
-Nothing here is specific to one control plane. An instance can be a Lakebase instance, or a project with its branch
-and endpoint.
+Nothing here is specific to one control plane, except where it says so. `instances.py` has the instances.
 """
 
 from __future__ import annotations
@@ -10,24 +9,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from schema.ports.instances import Flavour
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import datetime
 
     from schema.errors import Reason
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
-
-
-class InstanceState(Enum):
-    """The state of an instance. UNKNOWN is a state of the platform that this API does not know; it is not a failure."""
-
-    STARTING = "STARTING"
-    AVAILABLE = "AVAILABLE"
-    UPDATING = "UPDATING"
-    FAILING_OVER = "FAILING_OVER"
-    STOPPED = "STOPPED"
-    DELETING = "DELETING"
-    UNKNOWN = "UNKNOWN"
+    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
+    from schema.ports.instances import Instance, InstanceChange, InstancePage, InstanceSpec
 
 
 class SyncState(Enum):
@@ -59,56 +50,36 @@ class SyncPolicy(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
-    """A database instance, as the platform reports it. What the platform does not report is None.
-
-    `children` are the names of the instances that were created as copies of it.
-    """
-
-    name: str
-    uid: str | None
-    state: InstanceState
-    capacity: str | None
-    node_count: int | None
-    readable_secondaries: bool | None
-    retention_days: int | None
-    stopped: bool | None
-    postgres_version: str | None
-    creator: str | None
-    created_at: datetime | None
-    host: str | None
-    read_only_host: str | None
-    children: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class InstancePage:
-    """Instances, and the platform's token for the next page; None after the last page."""
-
-    instances: Sequence[Instance]
-    next_token: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalog in Unity Catalog that registers one database of an instance."""
+    """A catalog in Unity Catalog that registers one database of an instance, in `branch` if it has any."""
 
     name: str
     uid: str | None
     instance_name: str | None
     database_name: str | None
+    branch: str | None = None
+
+    @property
+    def server(self) -> str | None:
+        """The name by which the PostgreSQL with the database is connected to."""
+        return (
+            branch_path(self.instance_name, self.branch) if self.instance_name and self.branch else self.instance_name
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SyncedTable:
-    """A synced table, as the platform reports it. `name` is catalog.schema.table; `progress` is from 0 to 1."""
+    """A synced table, as the platform reports it, and as it was asked for. What neither tells is None.
+
+    `name` is catalog.schema.table; `progress` is from 0 to 1.
+    """
 
     name: str
     uid: str | None
     instance_name: str | None
     database_name: str | None
     source: str | None
-    primary_key: Sequence[str]
+    primary_key: Sequence[str] | None
     timeseries_key: str | None
     policy: SyncPolicy | None
     state: SyncState
@@ -124,6 +95,19 @@ class SyncedTable:
     source_committed_at: datetime | None
     pipeline_id: str | None
     pipeline_url: str | None
+    branch: str | None = None
+
+    @property
+    def server(self) -> str | None:
+        """The name by which the PostgreSQL with its rows is connected to."""
+        return (
+            branch_path(self.instance_name, self.branch) if self.instance_name and self.branch else self.instance_name
+        )
+
+
+def branch_path(instance: str, branch: str) -> str:
+    """The path of a branch, by which its PostgreSQL is connected to."""
+    return f"projects/{instance}/branches/{branch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +121,28 @@ class TableIndex:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The names that this server is configured with; None for each that is not configured."""
+    """The names that this server is configured with; None for each that is not configured.
+
+    `flavour` is that of all instances. `branch` is the branch of the instance that is served, if instances have any.
+    """
 
     instance_name: str | None
     catalog_name: str | None
     database_name: str | None
     table_name: str | None
+    flavour: Flavour = Flavour.PROVISIONED
+    branch: str | None = None
 
-    def is_place(self, instance: str | None, database: str | None) -> bool:
-        """Whether a catalog or table with these is in the configured instance and database, as far as that is known.
+    def is_place(self, found: Catalog | SyncedTable) -> bool:
+        """Whether a catalog or table is in the configured instance, branch and database, as far as that is known.
 
         A copy of the database may be served under the catalog's name of the original.
         """
-        pairs = ((instance, self.instance_name), (database, self.database_name))
+        pairs = (
+            (found.instance_name, self.instance_name),
+            (found.database_name, self.database_name),
+            (found.branch, self.branch),
+        )
         return all(not found or not own or found.lower() == own.lower() for found, own in pairs)
 
 
@@ -159,6 +152,7 @@ class OperationKind(Enum):
     CREATE_INSTANCE = "CREATE_INSTANCE"
     UPDATE_INSTANCE = "UPDATE_INSTANCE"
     DELETE_INSTANCE = "DELETE_INSTANCE"
+    UNDELETE_INSTANCE = "UNDELETE_INSTANCE"
     CREATE_CATALOG = "CREATE_CATALOG"
     DELETE_CATALOG = "DELETE_CATALOG"
     CREATE_SYNCED_TABLE = "CREATE_SYNCED_TABLE"
@@ -167,59 +161,34 @@ class OperationKind(Enum):
     ENSURE_INDEXES = "ENSURE_INDEXES"
     PROVISION = "PROVISION"
     TEARDOWN = "TEARDOWN"
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceSpec:
-    """The wanted state of an instance.
-
-    A property that is None is taken as it is found. If the instance has to be created, `with_defaults` sets it.
-    """
-
-    name: str
-    capacity: str | None = None
-    node_count: int | None = None
-    readable_secondaries: bool | None = None
-    retention_days: int | None = None
-
-    def with_defaults(self) -> InstanceSpec:
-        """The spec of an instance to create: a property that is None has its default."""
-        return InstanceSpec(
-            self.name,
-            capacity=self.capacity or "CU_1",
-            node_count=self.node_count or 1,
-            readable_secondaries=bool(self.readable_secondaries),
-            retention_days=self.retention_days or 7,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceChange:
-    """Changes to an instance. None leaves a property as it is."""
-
-    name: str
-    capacity: str | None = None
-    node_count: int | None = None
-    readable_secondaries: bool | None = None
-    retention_days: int | None = None
-    stopped: bool | None = None
+    CREATE_BRANCH = "CREATE_BRANCH"
+    UPDATE_BRANCH = "UPDATE_BRANCH"
+    DELETE_BRANCH = "DELETE_BRANCH"
+    UNDELETE_BRANCH = "UNDELETE_BRANCH"
+    RESTORE = "RESTORE"
+    CREATE_SNAPSHOT = "CREATE_SNAPSHOT"
+    DELETE_SNAPSHOT = "DELETE_SNAPSHOT"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogSpec:
-    """The wanted state of a catalog. `create_database` creates the database if the instance does not have it."""
+    """The wanted state of a catalog. `create_database` creates the database if the instance does not have it.
+
+    `branch` is the name of a branch of the instance; None is its default branch.
+    """
 
     name: str
     instance_name: str
     database_name: str
     create_database: bool = True
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SyncedTableSpec:
     """The wanted state of a synced table.
 
-    In a catalog that registers a database, the instance and database follow from the catalog and stay None. The
+    In a catalog that registers a database, instance, branch and database follow from the catalog and stay None. The
     pipeline keeps its own tables in the storage catalog and schema; None means the server's settings. Any other
     property that is None is taken as it is found. If the synced table has to be created, `with_defaults` sets it.
     """
@@ -233,6 +202,7 @@ class SyncedTableSpec:
     database_name: str | None = None
     storage_catalog: str | None = None
     storage_schema: str | None = None
+    branch: str | None = None
 
     def with_defaults(self) -> SyncedTableSpec:
         """The spec of a synced table to create: the orders of TPC-H by their key, unless it says otherwise."""
@@ -249,8 +219,10 @@ class AdminRequest:
     """What an operator asks for. Which fields are set depends on the kind.
 
     CREATE_INSTANCE: instance. UPDATE_INSTANCE: change. CREATE_CATALOG: catalog. CREATE_SYNCED_TABLE: table.
-    PROVISION: instance, catalog and table. DELETE_INSTANCE: instance_name. DELETE_CATALOG: catalog_name.
-    DELETE_SYNCED_TABLE, REFRESH_SYNCED_TABLE, ENSURE_INDEXES: table_name. TEARDOWN: all three names.
+    PROVISION: instance, catalog and table. DELETE_INSTANCE, UNDELETE_INSTANCE: instance_name. DELETE_CATALOG:
+    catalog_name. DELETE_SYNCED_TABLE, REFRESH_SYNCED_TABLE, ENSURE_INDEXES: table_name. TEARDOWN: all three names.
+    CREATE_BRANCH, RESTORE: branch. UPDATE_BRANCH: branch_change. DELETE_BRANCH, UNDELETE_BRANCH: instance_name and
+    branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name.
     """
 
     kind: OperationKind
@@ -265,6 +237,12 @@ class AdminRequest:
     confirm_deletion: bool = False
     discard_status_changes: bool = False
     dry_run: bool = False
+    purge: bool = False
+    branch: BranchSpec | None = None
+    branch_change: BranchChange | None = None
+    branch_name: str | None = None
+    snapshot: SnapshotSpec | None = None
+    snapshot_name: str | None = None
 
 
 class PlanAction(Enum):
@@ -275,6 +253,7 @@ class PlanAction(Enum):
     START = "START"
     STOP = "STOP"
     DELETE = "DELETE"
+    UNDELETE = "UNDELETE"
     SYNC = "SYNC"
     BUILD = "BUILD"
     NOTHING = "NOTHING"
@@ -319,13 +298,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class AdminRefusal:
-    """Why nothing was started. `field` is the path of the field in the input ("acknowledgeCost")."""
+    """Why nothing was started. `field` is the path of the field in the input ("acknowledgeCost").
+
+    `purge_at` is when a deleted instance that holds the name will be purged.
+    """
 
     reason: Reason
     message: str
     field: str | None = None
     differences: Sequence[Difference] = ()
     operation_id: str | None = None
+    purge_at: datetime | None = None
 
 
 class OperationState(Enum):
@@ -416,8 +399,23 @@ class Administration(Protocol):
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
         """One of the platform's pages of the instances that the server's identity may see."""
 
+    async def instances_in_full(self, instances: Sequence[Instance]) -> Sequence[Instance]:
+        """The same instances of a page with what the platform's page left out, as far as it can be read in time."""
+
     async def instance(self, name: str) -> Instance | None:
-        """The instance with this name."""
+        """The instance with this name, also one that is deleted and not purged."""
+
+    async def branches(self, instance: str) -> Sequence[Branch]:
+        """The branches of an instance, deleted ones too; none if it has no branches."""
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """The branch with this name, also one that is deleted and not purged."""
+
+    async def endpoints(self, branch: Branch) -> Sequence[Endpoint]:
+        """The endpoints of a branch."""
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """The snapshots of an instance."""
 
     async def catalog(self, name: str) -> Catalog | None:
         """The catalog with this name, if it registers a database."""

@@ -19,17 +19,10 @@ from server.observability.redaction import secrets_known
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from schema.ports.administration import (
-        AdminRequest,
-        Catalog,
-        Configured,
-        Instance,
-        InstancePage,
-        Operation,
-        SyncedTable,
-        TableIndex,
-    )
+    from schema.ports.administration import AdminRequest, Catalog, Configured, Operation, SyncedTable, TableIndex
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.branches import Branch, Endpoint, Snapshot
+    from schema.ports.instances import Instance, InstancePage
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.runner import Runner
@@ -88,10 +81,33 @@ class LakebaseAdministration:
         self._runner.look_for_orphans()
         return await (await self._services()).platform.instances(size=size, token=token)
 
+    async def instances_in_full(self, instances: Sequence[Instance]) -> Sequence[Instance]:
+        """The same instances with what the platform's page left out, as far as it can be read in time."""
+        return await (await self._services()).platform.in_full(instances)
+
     async def instance(self, name: str) -> Instance | None:
-        """The instance with this name, by one call."""
+        """The instance with this name, also one that is deleted and not purged."""
         self._runner.look_for_orphans()
-        return await (await self._services()).platform.instance(name)
+        platform = (await self._services()).platform
+        return await platform.instance(name) or await platform.deleted_instance(name)
+
+    async def branches(self, instance: str) -> Sequence[Branch]:
+        """The branches of an instance, by one call; deleted ones that are not purged too."""
+        return await (await self._services()).platform.branches(instance)
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """The branch with this name, by one call; also one that is deleted and not purged."""
+        branching = (await self._services()).platform.branching
+        return await branching.branch(instance, name) if branching else None
+
+    async def endpoints(self, branch: Branch) -> Sequence[Endpoint]:
+        """The endpoints of a branch, by one call."""
+        return await (await self._services()).platform.endpoints(branch.path)
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """The snapshots of an instance, by one call."""
+        branching = (await self._services()).platform.branching
+        return await branching.snapshots(instance) if branching else ()
 
     async def catalog(self, name: str) -> Catalog | None:
         """The catalog with this name, by one call."""
@@ -99,12 +115,12 @@ class LakebaseAdministration:
         return await (await self._services()).platform.catalog(name)
 
     async def synced_table(self, name: str) -> SyncedTable | None:
-        """The synced table with this name, by two calls: only Unity Catalog knows its id."""
+        """The synced table with this name. If the platform does not tell its id, Unity Catalog does."""
         self._runner.look_for_orphans()
         platform = (await self._services()).platform
         found = await platform.synced_table(name)
-        if found is None:
-            return None
+        if found is None or found.uid is not None:
+            return found
         try:
             return replace(found, uid=await platform.unity.table_uid(name))
         except (ForbiddenError, PlatformError):

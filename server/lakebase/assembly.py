@@ -11,6 +11,7 @@ from schema.errors import UnavailableError
 from schema.ports.administration import Configured
 from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
+from server.lakebase.database.asked_for import AskedForStore
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
@@ -73,12 +74,13 @@ class AdministrationRuntime:
         operation_table = OperationTable(self.pool, settings.app_schema, migrations, home)
         self._audit, self._store = AuditLog(audit_table), OperationStore(operation_table)
         self._retention = Retention(audit_table, operation_table, days=settings.admin_retention)
-        grants_and_indexes = GrantsAndIndexesStore(tables)
+        grants_and_indexes, asked = GrantsAndIndexesStore(tables), AskedForStore(tables)
         postgres = Postgres(instances, settings)
         indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
 
         async def services() -> Services:
-            return Services(await loader.get(), instances, postgres, indexes, grants_and_indexes)
+            platform = (await loader.get()).remembering(asked)
+            return Services(platform, instances, postgres, indexes, grants_and_indexes)
 
         self._runner = Runner(
             self._store,
@@ -155,4 +157,6 @@ def configured_names(settings: Settings) -> Configured:
         catalog_name=catalog,
         database_name=settings.lakebase_database_name if settings.instance_name else None,
         table_name=f"{catalog}.{schema or 'public'}.{table}" if catalog else None,
+        flavour=settings.flavour,
+        branch=settings.branch,
     )

@@ -13,17 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import Any
 
-    from schema.ports.administration import (
-        AdminOutcome,
-        AdminRequest,
-        Catalog,
-        Instance,
-        InstancePage,
-        Operation,
-        SyncedTable,
-        TableIndex,
-    )
+    from schema.ports.administration import AdminOutcome, AdminRequest, Catalog, Operation, SyncedTable, TableIndex
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.branches import Branch, Endpoint, Snapshot
+    from schema.ports.instances import Instance, InstancePage
     from server.lakebase.database.audit import AuditLog
 
 
@@ -39,9 +32,29 @@ class NotConfigured:
         """Always refused."""
         raise _not_configured("database instances cannot be listed")
 
+    async def instances_in_full(self, instances: Sequence[Instance]) -> Sequence[Instance]:  # noqa: ARG002 # the port's signature
+        """Always refused."""
+        raise _not_configured("database instances cannot be listed")
+
     async def instance(self, name: str) -> Instance | None:
         """Always refused."""
         raise _not_configured(f"the instance {name} cannot be looked up")
+
+    async def branches(self, instance: str) -> Sequence[Branch]:
+        """Always refused."""
+        raise _not_configured(f"the branches of {instance} cannot be looked up")
+
+    async def branch(self, instance: str, name: str) -> Branch | None:
+        """Always refused."""
+        raise _not_configured(f"the branch {name} of {instance} cannot be looked up")
+
+    async def endpoints(self, branch: Branch) -> Sequence[Endpoint]:
+        """Always refused."""
+        raise _not_configured(f"the endpoints of {branch.name} cannot be looked up")
+
+    async def snapshots(self, instance: str) -> Sequence[Snapshot]:
+        """Always refused."""
+        raise _not_configured(f"the snapshots of {instance} cannot be looked up")
 
     async def catalog(self, name: str) -> Catalog | None:
         """Always refused."""

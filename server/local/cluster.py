@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-from server.local.installation import ClusterError, binaries, reachable, unprivileged
+from server.local.installation import ClusterError, reachable
+from server.local.programs import SUPERUSER, Programs
 
 __all__ = ["Cluster", "ClusterError"]
 
-_SUPERUSER = "postgres"
 _DATABASE = "orders"
-# For a start, which may include crash recovery, or for a stop.
-_WAIT_SECONDS = 60
+# Between two looks whether a recovery is over.
+_POLL_SECONDS = 0.02
 
 
-class Cluster:
+class Cluster(Programs):
     """A PostgreSQL server on an address of this machine, with its data in a directory.
 
     As a context manager it starts the server on entry and stops it on exit. A start first stops a server that a killed
@@ -51,17 +49,12 @@ class Cluster:
         database: str | None = _DATABASE,
     ) -> None:
         self._directory = directory.absolute()
-        self.home = reachable(self._directory)
-        self._data = self.home / "data"
-        self._log = self.home / "postgres.log"
+        super().__init__(reachable(self._directory))
         self._password_file = self.home / "password"
-        self._client_password_file = self.home / "pgpass"
         self.options = options or {}
         self._host = address
         self._logins = logins
         self._database = database
-        self._bin = binaries()
-        self.port = 0
 
     @property
     def version(self) -> str:
@@ -71,7 +64,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """The libpq URL of its database, with the password."""
-        return f"postgresql://{_SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
+        return f"postgresql://{SUPERUSER}:{self.password}@{self._host}:{self.port}/{self._database}"
 
     @property
     def password(self) -> str:
@@ -79,10 +72,9 @@ class Cluster:
         return self._password_file.read_text().strip()
 
     @property
-    def socket_directory(self) -> Path:
-        """The directory of its Unix socket. It is short, because the path of a socket has at most 107 bytes."""
-        digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"lakebase-orders-{os.getuid()}-{digest}"
+    def has_data(self) -> bool:
+        """Whether its data have been created."""
+        return (self._data / "PG_VERSION").exists()
 
     def __enter__(self) -> Self:
         try:
@@ -102,8 +94,7 @@ class Cluster:
         Raises:
             ClusterError: PostgreSQL did not start. The message ends with the end of its log.
         """
-        if not (self._data / "PG_VERSION").exists():
-            self._create()
+        self.create()
         self.stop()
         if self._logins is not None:
             (self._data / "pg_hba.conf").write_text(self._logins)
@@ -138,13 +129,64 @@ class Cluster:
         Raises:
             ClusterError: the copy failed.
         """
-        if (self._data / "PG_VERSION").exists():
-            return
-        scratch = self._prepare(primary.password)
-        source = f"host={primary.socket_directory} port={primary.port} user={_SUPERUSER}"
-        follow = ["-R"] if standby else []
-        self._run("pg_basebackup", "-D", str(scratch), *follow, "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
-        scratch.rename(self._data)
+        if not self.has_data:
+            scratch = self._prepare(primary.password)
+            self._base_backup(primary, scratch, "-X", "stream", *(["-R"] if standby else []))
+            scratch.rename(self._data)
+
+    def copy_stopped(self, source: Cluster) -> None:
+        """Create its data as a copy of a cluster that is not running, unless it has data already.
+
+        Raises:
+            ClusterError: the copy failed.
+        """
+        if not self.has_data:
+            source.copy_data(self._prepare(source.password)).rename(self._data)
+
+    def copy_data(self, target: Path) -> Path:
+        """Copy the data of this cluster, which is not running, to an empty directory, and return that."""
+        self._run("/bin/cp", "-R", f"{self._data}/.", str(target))
+        # A slot is for a standby or a backup of the original.
+        for slot in (target / "pg_replslot").iterdir():
+            shutil.rmtree(slot)
+        return target
+
+    def back_up(self, target: Path) -> None:
+        """Copy the data of this cluster, which is running, to an empty directory, without the log that it needs."""
+        self._base_backup(self, target, "-X", "none")
+
+    def recover(self, backup: Path, source: Cluster, goal: str) -> None:
+        """Create its data from a backup of another cluster and that cluster's log, up to a goal, given as settings.
+
+        Raises:
+            ClusterError: the recovery failed. It leaves no data.
+        """
+        # In a directory of its own: only what has been recovered becomes the data. A killed one may still be running.
+        recovering = Cluster(self.home / "recovery", options=self.options, address="", database=None)
+        recovering.destroy()
+        scratch = recovering._prepare(source.password)
+        self._run("/bin/cp", "-R", f"{backup}/.", str(scratch))
+        settings = scratch / "postgresql.auto.conf"
+        before = settings.read_text()
+        settings.write_text(
+            f'{before}restore_command = \'cp "{source._data}/pg_wal/%f" "%p"\'\nrecovery_target_action = promote\n'
+            # With a hot standby the recovery would need the settings that the original had.
+            f"hot_standby = off\n{goal}\n"
+        )
+        (scratch / "recovery.signal").touch()
+        self._chown(scratch / "recovery.signal")
+        scratch.rename(recovering._data)
+        with recovering:
+            recovering._wait_for_promotion()
+        (recovering._data / "postgresql.auto.conf").write_text(before)
+        self._prepare(source.password).rmdir()
+        recovering._data.rename(self._data)
+        recovering.destroy()
+
+    def checkpoint_lsn(self) -> str:
+        """The position in the log of the last checkpoint, also while the server is not running."""
+        control = self._run("pg_controldata", str(self._data))
+        return next(line.split()[-1] for line in control.splitlines() if line.startswith("Latest checkpoint location"))
 
     def run_sql(self, statements: str) -> str:
         """Run statements in the database, several of them as one transaction, and return psql's output.
@@ -152,7 +194,9 @@ class Cluster:
         Raises:
             ClusterError: a statement failed.
         """
-        return self._client("psql", "-d", str(self._database), "-v", "ON_ERROR_STOP=1", "-qAtc", statements).strip()
+        return self._client(
+            "psql", "-d", self._database or "postgres", "-v", "ON_ERROR_STOP=1", "-qAtc", statements
+        ).strip()
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server if it is running, in a shutdown mode of pg_ctl.
@@ -192,11 +236,14 @@ class Cluster:
         """The process id of the postmaster."""
         return int((self._data / "postmaster.pid").read_text().splitlines()[0])
 
-    def _create(self) -> None:
+    def create(self) -> None:
+        """Create the data of a new server, unless there are data."""
+        if self.has_data:
+            return
         scratch = self._prepare(secrets.token_urlsafe(24))
         self._run(
             "initdb",
-            *("-D", str(scratch), "-U", _SUPERUSER, "--pwfile", str(self._password_file)),
+            *("-D", str(scratch), "-U", SUPERUSER, "--pwfile", str(self._password_file)),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         )
         scratch.rename(self._data)
@@ -211,57 +258,27 @@ class Cluster:
             path.touch(mode=0o600)
             path.write_text(text)
         # A new directory each time: a program that a killed process started may still be writing to the last one.
-        scratch = Path(tempfile.mkdtemp(prefix="data.", dir=self.home))
-        for path in (self.home, scratch, self._password_file, self._client_password_file):
+        scratch = self.scratch(self.home)
+        for path in (self.home, self._password_file, self._client_password_file):
             self._chown(path)
         return scratch
 
-    def _pg_ctl(self, command: str, *arguments: str) -> None:
-        result = self._call("pg_ctl", "-D", str(self._data), "-w", "-t", str(_WAIT_SECONDS), command, *arguments)
-        if result.returncode != 0:
-            log = self._log.read_text()[-2000:] if self._log.exists() else ""
-            raise ClusterError(f"pg_ctl {command} failed: {result.stdout}\n{log}")
+    def scratch(self, parent: Path) -> Path:
+        """A new, empty directory of PostgreSQL's user."""
+        scratch = Path(tempfile.mkdtemp(prefix="data.", dir=parent))
+        self._chown(scratch)
+        return scratch
 
-    def _client(self, program: str, *arguments: str) -> str:
-        return self._run(program, *self._address(), *arguments)
+    def _base_backup(self, source: Cluster, target: Path, *options: str) -> None:
+        address = f"host={source.socket_directory} port={source.port} user={SUPERUSER}"
+        self._run("pg_basebackup", "-D", str(target), *options, "-c", "fast", "--no-sync", "-d", address)
 
-    def _address(self) -> list[str]:
-        return ["-h", str(self.socket_directory), "-p", str(self.port), "-U", _SUPERUSER]
-
-    def _run(self, program: str, *arguments: str) -> str:
-        result = self._call(program, *arguments)
-        if result.returncode != 0:
-            raise ClusterError(f"{program} failed: {result.stdout}")
-        return result.stdout
-
-    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        user, group = unprivileged()
-        # The output goes to a file: the server that pg_ctl starts inherits it, and would keep a pipe open.
-        # Popen, because `subprocess.run` would kill pg_ctl at Ctrl-C.
-        with tempfile.TemporaryFile("w+") as output:
-            with subprocess.Popen(  # noqa: S603 # the wheel's own programs
-                [self._bin / program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PGPASSFILE": str(self._client_password_file)},
-                cwd="/",
-                # Ctrl-C in the terminal must reach only our main process, which stops the others in order.
-                start_new_session=True,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-            ) as process:
-                code = process.wait()
-            output.seek(0)
-            return subprocess.CompletedProcess([program], code, output.read())
-
-    @staticmethod
-    def _chown(path: Path) -> None:
-        """Make PostgreSQL's user the owner."""
-        user, group = unprivileged()
-        if user is not None and group is not None:
-            os.chown(path, user, group)
+    def _wait_for_promotion(self) -> None:
+        """Wait until a server that recovers without a hot standby accepts connections."""
+        while self._call("psql", *self._address(), "-d", "postgres", "-c", "SELECT 1").returncode != 0:
+            if not self.alive():
+                raise ClusterError(f"the recovery failed: {self._log.read_text()[-2000:]}")
+            time.sleep(_POLL_SECONDS)  # PostgreSQL does not report to us
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -54,6 +55,7 @@ def _open_to_all(directory: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (directory, *directory.parents) if path.exists())
 
 
+@functools.cache
 def binaries() -> Path:
     """The directory of PostgreSQL's programs, or of a copy if PostgreSQL's user cannot enter it."""
     # Not imported: the wheel's Python code has settings and start-up costs of its own.

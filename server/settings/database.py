@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
+from schema.ports.instances import Flavour
 from server.settings.dsn import ENCRYPTED, InvalidDsnError, is_local, parse_dsn
 
 if TYPE_CHECKING:
@@ -38,14 +39,18 @@ class ConnectionSettings(BaseSettings):
     lakebase_endpoint: str | None = Field(
         None,
         pattern=_ENDPOINT,
-        description="The Lakebase Autoscaling endpoint to serve: `projects/.../branches/.../endpoints/...`.",
+        description=(
+            "The Lakebase Autoscaling endpoint to serve, `projects/.../branches/.../endpoints/...`. Its project is the "
+            "instance to administer. Admin fields have default names only if it is the project's main endpoint, "
+            "`branches/production/endpoints/primary`."
+        ),
     )
     lakebase_instance_name: str | None = Field(
         None,
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$",
         description=(
-            "The database instance to serve and to administer. The server asks the platform for its address. If "
-            "`LAKEBASE_ENDPOINT` is set, admin fields have default names only if it is the instance's main endpoint."
+            "The database instance of the Provisioned API, which is legacy, to serve and to administer. The server "
+            "asks the platform for its address. `LAKEBASE_ENDPOINT` takes precedence."
         ),
     )
     lakebase_database_name: str = Field(
@@ -152,6 +157,17 @@ class ConnectionSettings(BaseSettings):
         return self.lakebase_endpoint or self.lakebase_instance_name or ""
 
     @property
+    def flavour(self) -> Flavour:
+        """The API by which instances are administered: the newer one, unless only an instance's name is given."""
+        older = self.lakebase_endpoint is None and self.lakebase_instance_name is not None
+        return Flavour.PROVISIONED if older else Flavour.AUTOSCALING
+
+    @property
+    def branch(self) -> str | None:
+        """The name of the branch that is served; None if the settings name no endpoint."""
+        return self.lakebase_endpoint.split("/")[3] if self.lakebase_endpoint else None
+
+    @property
     def instance_name(self) -> str | None:
         """The instance to administer: the one that is served, or None if another branch or project is.
 
@@ -159,8 +175,8 @@ class ConnectionSettings(BaseSettings):
         """
         if self.lakebase_endpoint is None:
             return self.lakebase_instance_name
-        name = self.lakebase_instance_name or self._project
-        return name if self.lakebase_endpoint == f"projects/{name.lower()}{_MAIN_ENDPOINT}" else None
+        named = (self.lakebase_instance_name or self._project).lower() == self._project
+        return self._project if named and self.lakebase_endpoint.endswith(_MAIN_ENDPOINT) else None
 
     @property
     def hosting_instance(self) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOWHERE = encode_global_id("Operation", "00000000-0000-4000-8000-000000000000")
 
 # The server needs credentials to inspect a database.
-_CREDENTIALS = "POST /api/2.0/database/credentials"
+_CREDENTIALS = {"POST /api/2.0/database/credentials", "POST /api/2.0/postgres/credentials"}
 
 
 def refused(operator: Operator, mutation: str, given: dict[str, Any]) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def reasons(answer: dict[str, Any]) -> list[str]:
 def changing(platform: LocalPlatform) -> dict[str, int]:
     """How many calls that would change something the platform has received, by kind."""
     requests: dict[str, int] = platform.counters()["requests"]
-    return {call: count for call, count in requests.items() if not call.startswith("GET ") and call != _CREDENTIALS}
+    return {call: count for call, count in requests.items() if not call.startswith("GET ") and call not in _CREDENTIALS}
 
 
 def touched(platform: LocalPlatform) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:

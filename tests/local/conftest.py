@@ -1,11 +1,13 @@
-"""Fixtures of the local platform's tests: a running platform, an instance on it, and a catalog of that."""
+"""Fixtures of the local platform's tests: a running platform, an instance with a catalog on it, a project."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from databricks.sdk.service.postgres import Project
 
+from tests.local.parts import done
 from tests.servers.platform import LocalPlatform, platform_directory, running_platform
 from tests.servers.process import PATIENCE_SECONDS
 
@@ -35,6 +37,13 @@ def shared(platform: LocalPlatform) -> DatabaseInstance:
     instance = platform.create_instance("shared")
     platform.create_catalog("shared", "shared")
     return instance
+
+
+@pytest.fixture(scope="session")
+def project(platform: LocalPlatform) -> str:
+    """A project that stays, by its resource name. Tests that add branches purge them."""
+    done(platform, platform.workspace().postgres.create_project(Project(), "kept"))
+    return "projects/kept"
 
 
 @pytest.fixture(autouse=True)

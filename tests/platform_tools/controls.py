@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
+from server.local.platform.compute.lifecycle import AVAILABLE
 from server.local.platform.events import Event
 from server.local.platform.hooks import Hooks
-from server.local.platform.instances.lifecycle import AVAILABLE
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import wrong_state
 from tests.platform_tools.faults import FaultBody, Faults, disconnected
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from server.local.platform.calls import Call
     from server.local.platform.rest.exchange import Exchange
     from server.local.platform.service import Platform
-    from server.local.platform.state import Instance
+    from server.local.platform.state.projects import Compute
 
 # The paths that mint credentials.
 _MINTS = {"/api/2.0/database/credentials", "/api/2.0/postgres/credentials"}
@@ -41,14 +41,6 @@ class RevokeBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     instance: str | None = None
-
-
-class ProjectBody(BaseModel):
-    """The name of a project."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    name: str
 
 
 class ReplayBody(BaseModel):
@@ -74,14 +66,15 @@ class Controls(Hooks):
         self.routes = [
             ("POST", "/local/faults", lambda call: self._faults.add(parsed(FaultBody, call.body))),
             ("DELETE", "/local/faults", lambda _: self._faults.clear()),
-            ("POST", "/local/projects", _add_project),
             ("GET", "/local/held", lambda _: {"held": self._faults.held()}),
             ("POST", "/local/release", lambda _: {"released": self._faults.release()}),
             ("GET", "/local/inventory", _inventory),
+            ("GET", "/local/endpoints", _endpoints),
             ("GET", "/local/counters", self._counters),
             ("POST", "/local/credentials/revoke", _revoke),
             ("POST", "/local/instances/{name}/suspend", _suspend),
             ("POST", "/local/instances/{name}/replay", _replay),
+            ("POST", "/local/{endpoint:path}/suspend", _suspend_endpoint),
         ]
 
     async def answer(self, exchange: Exchange, template: str, respond: Callable[[], Awaitable[Response]]) -> None:
@@ -90,11 +83,11 @@ class Controls(Hooks):
         answer = self._faults.answer(exchange, respond)
         await (self._count_mint(exchange, answer) if template in _MINTS else answer)
 
-    def observe(self, event: Event, instance: str) -> None:
+    def observe(self, event: Event, endpoint: str) -> None:
         """Count the event."""
         self._events[event] += 1
-        if event is Event.INSTANCE_WOKEN:
-            self._wakes[instance] += 1
+        if event is Event.ENDPOINT_WOKEN:
+            self._wakes[endpoint] += 1
         elif event is Event.CREDENTIAL_MINTED:
             self._mint_times.append(time.time())
         elif event is Event.LOGIN_ACCEPTED:
@@ -122,8 +115,19 @@ class Controls(Hooks):
             "mint_times": list(self._mint_times),
             "login_times": list(self._login_times),
             "mints_at_once": self._mints_at_once,
-            "wakes": {i.name: self._wakes[i.uid] for i in call.platform.store.state.instances.values()},
+            "wakes": {
+                compute.project.id: self._wakes[compute.endpoint.uid] for compute in call.platform.instances.computes()
+            },
         }
+
+
+def _endpoints(call: Call) -> dict[str, Any]:
+    """The name of each endpoint, by its addresses."""
+    return {
+        address: compute.name
+        for compute in call.platform.store.state.computes()
+        for address in (compute.endpoint.address, compute.endpoint.secondary_address)
+    }
 
 
 async def _inventory(call: Call) -> dict[str, Any]:
@@ -132,12 +136,13 @@ async def _inventory(call: Call) -> dict[str, Any]:
     return {
         "instances": [
             {
-                **platform.instances.as_json(instance),
-                "suspended": instance.suspended,
-                "processes": await _processes(platform, instance),
+                **platform.instances.as_json(compute),
+                "suspended": compute.endpoint.suspended,
+                "processes": await _processes(platform, compute),
             }
-            for instance in list(state.instances.values())
+            for compute in platform.instances.computes()
         ],
+        "projects": [project.model_dump() for project in state.projects.values()],
         "catalogs": [catalog.model_dump() for catalog in state.catalogs.values()],
         "synced_tables": [
             {"uid": table.uid, **platform.synced_tables.as_json(table)} for table in state.synced_tables.values()
@@ -146,29 +151,22 @@ async def _inventory(call: Call) -> dict[str, Any]:
     }
 
 
-async def _processes(platform: Platform, instance: Instance) -> dict[str, int]:
-    """The process ids of the instance's running PostgreSQLs, by address."""
-    servers = platform.lifecycle.servers.get(instance.uid)
+async def _processes(platform: Platform, compute: Compute) -> dict[str, int]:
+    """The process ids of the endpoint's running PostgreSQLs, by address."""
+    servers = platform.lifecycle.servers.get(compute.endpoint.uid)
     return await servers.processes() if servers else {}
-
-
-def _add_project(call: Call) -> None:
-    """Add a project of the Autoscaling API that is no instance, and has its name."""
-    store = call.platform.store
-    store.state.other_projects.append(parsed(ProjectBody, call.body).name)
-    store.save()
 
 
 def _revoke(call: Call) -> dict[str, Any]:
     """Make credentials that exist invalid for logins, of one instance or of all. Open sessions live on."""
     name = parsed(RevokeBody, call.body).instance
-    instance = None if name is None else call.platform.instances.find(name).uid
+    endpoint = None if name is None else call.platform.instances.find(name).endpoint.uid
     store = call.platform.store
     revoked = 0
     for token in store.state.credentials.values():
-        kept = [uid for uid in token.instances if instance not in (None, uid)]
-        revoked += kept != token.instances
-        token.instances = kept
+        kept = [uid for uid in token.endpoints if endpoint not in (None, uid)]
+        revoked += kept != token.endpoints
+        token.endpoints = kept
     store.save()
     return {"revoked": revoked}
 
@@ -177,18 +175,24 @@ async def _suspend(call: Call) -> None:
     await call.platform.lifecycle.suspend(call.platform.instances.find(call["name"]))
 
 
+async def _suspend_endpoint(call: Call) -> None:
+    _, project, _, branch, _, endpoint = call["endpoint"].split("/")
+    await call.platform.lifecycle.suspend(call.platform.lookup.endpoint(project, branch, endpoint))
+
+
 async def _replay(call: Call) -> None:
     """Pause or resume the replay of an instance's standby, and reply when that has happened.
 
     A standby replays again when it is restarted.
     """
     paused = parsed(ReplayBody, call.body).paused
-    instance = call.platform.instances.find(call["name"])
-    if instance.state != AVAILABLE or instance.suspended or not instance.readable_secondaries:
-        raise wrong_state(f"Database instance '{instance.name}' has no running standby.")
+    compute = call.platform.instances.find(call["name"])
+    endpoint = compute.endpoint
+    if endpoint.state != AVAILABLE or endpoint.suspended or not endpoint.readable_secondaries:
+        raise wrong_state(f"Database instance '{call['name']}' has no running standby.")
     wanted = "paused" if paused else "not paused"
     async with asyncio.timeout(_STANDBY_SECONDS):
-        standby = await _connect_to_standby(call.platform, instance)
+        standby = await _connect_to_standby(call.platform, compute)
         try:
             await standby.execute(f"SELECT pg_wal_replay_{'pause' if paused else 'resume'}()")
             while await standby.fetchval("SELECT pg_get_wal_replay_pause_state()") != wanted:  # noqa: ASYNC110 # the other end is a database
@@ -197,9 +201,9 @@ async def _replay(call: Call) -> None:
             standby.terminate()
 
 
-async def _connect_to_standby(platform: Platform, instance: Instance) -> Any:
+async def _connect_to_standby(platform: Platform, compute: Compute) -> Any:
     """An asyncpg connection of the superuser. The platform may be restarting the standby, so this tries again."""
-    standby = platform.lifecycle.servers[instance.uid].standby
+    standby = platform.lifecycle.servers[compute.endpoint.uid].standby
     while True:
         with contextlib.suppress(OSError, asyncpg.CannotConnectNowError):
             return await asyncpg.connect(

@@ -8,11 +8,12 @@ import json
 import re
 import socket
 import struct
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from server.local.platform.rest.errors import invalid
 from server.local.platform.rest.exchange import error_response
@@ -31,9 +32,15 @@ _REFUSALS = {
     "not_found_after_create": (404, "NOT_FOUND", "The resource was not found."),
     "not_found_as_code": (404, "RESOURCE_DOES_NOT_EXIST", "The resource does not exist."),
 }
+# The platform never sees the request.
+_UNHANDLED = {"connection_reset", "answer", "operation_fails", "hang"}
 # Applied after the request has been handled.
-_OUTCOMES = {"exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "hold_after"}
-_STATES = {"state", "current_state", "detailed_state", "unity_catalog_provisioning_state"}
+_OUTCOMES = {
+    *("exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "hold_after"),
+    *("operation_fails_after", "operation_hangs"),
+}
+_STATES = {"state", "current_state", "pending_state", "detailed_state", "unity_catalog_provisioning_state"}
+_POSTGRES = "/api/2.0/postgres/"
 _UNKNOWN_STATE = "STATE_OF_THE_FUTURE"
 _NOT_FOUND, _CONFLICT = 404, 409
 # SO_LINGER switched on with a timeout of 0 s: closing the socket sends a reset.
@@ -64,6 +71,11 @@ class FaultBody(BaseModel):
         "lost_reply",
         "hold_before",
         "hold_after",
+        # Of the calls that begin an operation: nothing is done, and it fails; it is done, and the operation fails or
+        # hangs until the faults are cleared.
+        "operation_fails",
+        "operation_fails_after",
+        "operation_hangs",
     ]
     times: int | None = 1
     skip: int = 0
@@ -102,6 +114,9 @@ class Faults:
         self._active: list[_ActiveFault] = []
         self._held: dict[int, HeldRequest] = {}
         self._numbers = itertools.count(1)
+        # What is replied to requests for these operations, by path.
+        self._failed: dict[str, dict[str, Any]] = {}
+        self._hanging: dict[str, dict[str, Any]] = {}
 
     def add(self, fault: FaultBody) -> None:
         """Switch a fault on for `times` requests (None: for all), after it has let `skip` requests pass.
@@ -119,8 +134,9 @@ class Faults:
         self._active.append(_ActiveFault(fault, fault.times, fault.skip))
 
     def clear(self) -> None:
-        """Switch every fault off. Held requests stay held."""
+        """Switch every fault off. Held requests stay held, and failed operations failed."""
         self._active.clear()
+        self._hanging.clear()
 
     def held(self) -> list[dict[str, Any]]:
         """The number, method, path and fault of each held request."""
@@ -137,16 +153,15 @@ class Faults:
 
     async def answer(self, exchange: Exchange, respond: Callable[[], Awaitable[Response]]) -> None:
         """Answer a request with the first active fault that applies to it, or normally."""
+        if exchange.method == "GET" and (told := (self._failed | self._hanging).get(exchange.path)):
+            await exchange.reply(JSONResponse(told))
+            return
         fault = self._take(exchange.method, exchange.path)
         name = fault.fault if fault else ""
         if fault is None:
             await exchange.reply(await respond())
-        elif name == "connection_reset":
-            await _reset(exchange)
-        elif name == "answer":
-            await exchange.reply(Response(fault.body, fault.status, media_type=fault.media_type))
-        elif name == "hang":
-            await disconnected(exchange)
+        elif name in _UNHANDLED:
+            await self._without_handling(fault, exchange)
         elif name == "not_found_as_code" and exchange.method == "DELETE":
             # The effect is that of the same call sent twice.
             response = await respond()
@@ -162,6 +177,18 @@ class Faults:
         elif await self._hold(exchange, name):
             await exchange.reply(await respond())
 
+    async def _without_handling(self, fault: FaultBody, exchange: Exchange) -> None:
+        """Answer in the platform's place, or not at all."""
+        if fault.fault == "connection_reset":
+            await _reset(exchange)
+        elif fault.fault == "answer":
+            await exchange.reply(Response(fault.body, fault.status, media_type=fault.media_type))
+        elif fault.fault == "operation_fails":
+            operation = f"{exchange.path.removeprefix(_POSTGRES)}/operations/{uuid.uuid4()}"
+            await exchange.reply(self._doomed({"name": operation, "done": False}, fault))
+        else:
+            await disconnected(exchange)
+
     async def _with_outcome(
         self, fault: FaultBody, exchange: Exchange, respond: Callable[[], Awaitable[Response]]
     ) -> None:
@@ -174,6 +201,8 @@ class Faults:
                 await exchange.reply(response)
         elif fault.fault == "malformed_json":
             await exchange.reply(Response(bytes(response.body)[:-1] + b", oops", 200, media_type="application/json"))
+        elif fault.fault.startswith("operation_") and response.status_code == 200:  # HTTP's own
+            await exchange.reply(self._doomed(json.loads(bytes(response.body)), fault))
         elif fault.fault == "unknown_enum":
             body = _with_unknown_states(json.loads(bytes(response.body)))
             await exchange.reply(Response(json.dumps(body), response.status_code, media_type="application/json"))
@@ -182,6 +211,20 @@ class Faults:
             await exchange.reply(error_response(400, "RESOURCE_ALREADY_EXISTS", message))
         else:
             await exchange.reply(response)
+
+    def _doomed(self, operation: dict[str, Any], fault: FaultBody) -> Response:
+        """Let an operation fail, or hang, and return it as it begins."""
+        path = f"{_POSTGRES}{operation['name']}"
+        if fault.fault == "operation_hangs":
+            self._hanging[path] = operation
+        else:
+            message = fault.message or "The operation failed."
+            self._failed[path] = {
+                **operation,
+                "done": True,
+                "error": {"error_code": "INTERNAL_ERROR", "message": message},
+            }
+        return JSONResponse(operation)
 
     async def _hold(self, exchange: Exchange, fault: str) -> bool:
         """Wait until the request is released. False if its client disconnects first."""

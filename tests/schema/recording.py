@@ -12,6 +12,8 @@ from schema.context import Context, PageLimits
 from schema.errors import ApiError
 from schema.permissions import Principal, Role
 from schema.ports import administration as ports
+from schema.ports import branches as branch_ports
+from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditEntry, AuditPage
 
 if TYPE_CHECKING:
@@ -28,12 +30,12 @@ CONFIGURED = ports.Configured("orders-pg", "orders", "orders_db", "orders.public
 UNSET = ports.Configured(None, None, None, None)
 
 
-def instance(name: str = "orders-pg") -> ports.Instance:
+def instance(name: str = "orders-pg") -> instance_ports.Instance:
     """An instance with this name."""
-    return ports.Instance(
+    return instance_ports.Instance(
         name=name,
         uid="8c66",
-        state=ports.InstanceState.AVAILABLE,
+        state=instance_ports.InstanceState.AVAILABLE,
         capacity="CU_1",
         node_count=1,
         readable_secondaries=False,
@@ -44,6 +46,48 @@ def instance(name: str = "orders-pg") -> ports.Instance:
         created_at=NOON,
         host="10.0.0.1",
         read_only_host=None,
+    )
+
+
+def branch(name: str = "production", instance: str = "orders-pg") -> branch_ports.Branch:
+    """A branch with this name."""
+    return branch_ports.Branch(
+        path=f"projects/{instance}/branches/{name}",
+        name=name,
+        instance_name=instance,
+        uid="b1",
+        state=branch_ports.BranchState.READY,
+        is_default=name == "production",
+        is_protected=False,
+        source=None if name == "production" else "production",
+        source_time=None if name == "production" else NOON,
+        source_snapshot=None,
+        created_at=NOON,
+        expires_at=None,
+        deleted_at=None,
+        purge_at=None,
+        size_bytes=3_000_000_000,
+    )
+
+
+def endpoint(of: branch_ports.Branch) -> branch_ports.Endpoint:
+    """The endpoint of a branch, which is asleep."""
+    return branch_ports.Endpoint(
+        path=f"{of.path}/endpoints/primary",
+        name="primary",
+        uid="e1",
+        kind=branch_ports.EndpointKind.READ_WRITE,
+        state=branch_ports.EndpointState.IDLE,
+        changing=False,
+        host="10.0.0.1",
+        read_only_host=None,
+        min_cu=0.5,
+        max_cu=4.0,
+        size=1,
+        readable_secondaries=False,
+        suspend_after_seconds=300,
+        disabled=False,
+        last_active_at=NOON,
     )
 
 
@@ -105,21 +149,48 @@ class RecordingAdministration:
     failures: dict[str, Exception] = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
     story: Sequence[ports.Operation] = ()
-    pages: dict[str | None, ports.InstancePage] = field(default_factory=dict)
+    pages: dict[str | None, instance_ports.InstancePage] = field(default_factory=dict)
     calls: list[tuple[str, object]] = field(default_factory=list)
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
     given: list[dict[str, Any]] = field(default_factory=list)
     entries: Sequence[AuditEntry] = ()
 
-    async def instances(self, *, size: int, token: str | None) -> ports.InstancePage:
+    async def instances(self, *, size: int, token: str | None) -> instance_ports.InstancePage:
         """One of `pages`."""
         await self._record("instances", (size, token))
         return self.pages[token]
 
-    async def instance(self, name: str) -> ports.Instance | None:
+    async def instances_in_full(
+        self, instances: Sequence[instance_ports.Instance]
+    ) -> Sequence[instance_ports.Instance]:
+        """The same instances."""
+        return instances
+
+    async def instance(self, name: str) -> instance_ports.Instance | None:
         """An object with this name."""
         await self._record("instance", name)
         return instance(name)
+
+    async def branches(self, instance: str) -> Sequence[branch_ports.Branch]:
+        """Two branches, of which one is deleted."""
+        await self._record("branches", instance)
+        return [branch("production", instance), branch("dev", instance)]
+
+    async def branch(self, instance: str, name: str) -> branch_ports.Branch | None:
+        """A branch with this name."""
+        await self._record("branch", (instance, name))
+        return branch(name, instance)
+
+    async def endpoints(self, branch: branch_ports.Branch) -> Sequence[branch_ports.Endpoint]:
+        """One endpoint, which is asleep."""
+        await self._record("endpoints", branch.name)
+        return [endpoint(branch)]
+
+    async def snapshots(self, instance: str) -> Sequence[branch_ports.Snapshot]:
+        """One snapshot."""
+        await self._record("snapshots", instance)
+        path = f"projects/{instance}/snapshots/monday"
+        return [branch_ports.Snapshot(path, "monday", instance, "5a", "production", NOON, None, 2_000, 1_000)]
 
     async def catalog(self, name: str) -> ports.Catalog | None:
         """An object with this name."""

@@ -75,10 +75,17 @@ class Operator:
 
     def send(self, mutation: str, **values: object) -> dict[str, Any]:
         """Send an admin mutation with these values as its input, and return its payload."""
-        input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
-        document = f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ {PAYLOAD} }} }}"
-        payload: dict[str, Any] = self.ask(document, input=values)["payload"]
+        payload: dict[str, Any] = self.ask(_document(mutation), input=values)["payload"]
         return payload
+
+    def persist(self, mutation: str, **values: object) -> dict[str, Any]:
+        """Do as `done` does, but send the mutation again while its errors are retryable.
+
+        A change of an instance restarts its database, which keeps the operations.
+        """
+        operation = self.ended(self.insist(_document(mutation), input=values)["payload"])
+        assert operation["state"] == "SUCCEEDED", operation
+        return operation
 
     def operation(self, id_: str) -> dict[str, Any] | None:
         """The current state of an operation. The query is repeated while its errors are retryable."""
@@ -114,6 +121,12 @@ class Operator:
         operation = self.done("provisionLakebase", acknowledgeCost=True)
         wait_for(lambda: answers(f"{self.server.url}/readyz"), what=self.server.log)
         return operation
+
+
+def _document(mutation: str) -> str:
+    """An admin mutation that takes its input as a variable."""
+    input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
+    return f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ {PAYLOAD} }} }}"
 
 
 @contextlib.contextmanager

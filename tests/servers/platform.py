@@ -27,6 +27,7 @@ from databricks.sdk.service.database import (
     SyncedTableSpec,
     SyncedTableState,
 )
+from databricks.sdk.service.postgres import Project
 
 from tests.servers.process import NO_TLS, PATIENCE_SECONDS, environment, started, wait_for
 
@@ -49,12 +50,24 @@ _FAST: dict[str, str] = {
     "PROVISIONING_DELAY": "0.05",
     "RESOURCES_DELAY": "0.05",
     "SNAPSHOT_DELAY": "0.2",
+    "OPERATION_DELAY": "0.05",
+    "DELETION_DELAY": "0.05",
     "PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
 }
 # For tests that do not look at the states.
 AT_ONCE: Final[Mapping[str, object]] = MappingProxyType(
     dict.fromkeys(
-        ("start_delay", "resize_delay", "provisioning_delay", "resources_delay", "snapshot_delay", "wake_delay"), 0
+        (
+            "start_delay",
+            "resize_delay",
+            "provisioning_delay",
+            "resources_delay",
+            "snapshot_delay",
+            "wake_delay",
+            "operation_delay",
+            "deletion_delay",
+        ),
+        0,
     )
 )
 
@@ -97,7 +110,7 @@ class LocalPlatform:
         return int(self.ask("POST", "/local/release")["released"])
 
     def inventory(self) -> dict[str, list[dict[str, Any]]]:
-        """All resources: `instances`, `catalogs`, `synced_tables` and `pipelines`, with their uids."""
+        """All resources: `instances`, `projects`, `catalogs`, `synced_tables` and `pipelines`, with their uids."""
         return dict(self.ask("GET", "/local/inventory"))
 
     def counters(self) -> dict[str, Any]:
@@ -109,13 +122,9 @@ class LocalPlatform:
         """
         return dict(self.ask("GET", "/local/counters"))
 
-    def add_project(self, name: str) -> None:
-        """Add a project of the Autoscaling API that is no instance."""
-        self.ask("POST", "/local/projects", {"name": name})
-
-    def suspend(self, instance: str) -> None:
-        """Suspend an instance."""
-        self.ask("POST", f"/local/instances/{instance}/suspend")
+    def suspend(self, name: str) -> None:
+        """Suspend an instance, or an endpoint by its resource name."""
+        self.ask("POST", f"/local/{name}/suspend" if "/" in name else f"/local/instances/{name}/suspend")
 
     def revoke(self, instance: str | None = None) -> int:
         """Revoke every credential minted so far, of one instance or of all, and return how many there were."""
@@ -129,6 +138,12 @@ class LocalPlatform:
     def endpoint_name(instance: str) -> str:
         """The name of an instance's endpoint in the Autoscaling API."""
         return f"projects/{instance}/branches/production/endpoints/primary"
+
+    def hold_name(self, name: str) -> None:
+        """Create a project and delete it. It is no instance any more, and holds the name until it is purged."""
+        postgres = self.workspace().postgres
+        postgres.create_project(Project(), name).wait()
+        postgres.delete_project(f"projects/{name}").wait()
 
     def create_instance(self, name: str, **fields: Any) -> DatabaseInstance:
         """Create an instance with these fields, and wait until it is available."""
@@ -174,15 +189,11 @@ class LocalPlatform:
         return seen[-1]
 
     async def connect(self, host: str | None, token: str | None = None, user: str | None = None, **options: Any) -> Any:
-        """Connect with asyncpg, as the operator by default. Without a token it mints one for the host's instance."""
-        database = self.workspace().database
+        """Connect with asyncpg, as the operator by default. Without a token it mints one for the host's endpoint."""
         if token is None:
-            names = [
-                instance.name
-                for instance in database.list_database_instances()
-                if host in {instance.read_write_dns, instance.read_only_dns}
-            ]
-            token = database.generate_database_credential(instance_names=names).token if names else "none"
+            name = self.ask("GET", "/local/endpoints").get(host)
+            mint = self.workspace().postgres.generate_database_credential
+            token = mint(name).token if name else "none"
         options = {"database": "databricks_postgres", "timeout": PATIENCE_SECONDS, **options}
         return await asyncpg.connect(host=host, port=self.pg_port, user=user or self.user, password=token, **options)
 
@@ -260,7 +271,7 @@ def running_platform(directory: Path, **options: object) -> Iterator[LocalPlatfo
 
 def end_left_behind(directory: Path) -> None:
     """Stop the PostgreSQLs that a killed platform has left running on the directory."""
-    for pid_file in directory.glob("instances/*/data/postmaster.pid"):
+    for pid_file in directory.glob("instances/**/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             postmaster = int(pid_file.read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)

@@ -33,6 +33,7 @@ ACTIONS: Final = {
     OperationKind.CREATE_INSTANCE: "createDatabaseInstance",
     OperationKind.UPDATE_INSTANCE: "updateDatabaseInstance",
     OperationKind.DELETE_INSTANCE: "deleteDatabaseInstance",
+    OperationKind.UNDELETE_INSTANCE: "undeleteDatabaseInstance",
     OperationKind.CREATE_CATALOG: "createDatabaseCatalog",
     OperationKind.DELETE_CATALOG: "deleteDatabaseCatalog",
     OperationKind.CREATE_SYNCED_TABLE: "createSyncedTable",
@@ -41,6 +42,13 @@ ACTIONS: Final = {
     OperationKind.ENSURE_INDEXES: "ensureOrderIndexes",
     OperationKind.PROVISION: "provisionLakebase",
     OperationKind.TEARDOWN: "teardownLakebase",
+    OperationKind.CREATE_BRANCH: "createDatabaseBranch",
+    OperationKind.UPDATE_BRANCH: "updateDatabaseBranch",
+    OperationKind.DELETE_BRANCH: "deleteDatabaseBranch",
+    OperationKind.UNDELETE_BRANCH: "undeleteDatabaseBranch",
+    OperationKind.RESTORE: "restoreDatabase",
+    OperationKind.CREATE_SNAPSHOT: "createDatabaseSnapshot",
+    OperationKind.DELETE_SNAPSHOT: "deleteDatabaseSnapshot",
 }
 CANCEL: Final = "cancelOperation"
 

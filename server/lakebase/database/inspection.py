@@ -6,6 +6,7 @@ import contextlib
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -28,7 +29,11 @@ _APPLICATION: Final = "lakebase-orders-graphql admin"
 _STATEMENT_SECONDS: Final = 10.0
 # The database that the platform creates with every instance. It cannot be deleted.
 FIRST_DATABASE: Final = "databricks_postgres"
+# The branch that the platform creates with every project.
+FIRST_BRANCH: Final = "production"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+# Before every status change.
+BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 # The role names of the platform's pipelines begin with this.
 _PIPELINE_ROLE_PREFIX: Final = "databricks_writer"
 _OWNER: Final = "SELECT tableowner FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
@@ -75,7 +80,7 @@ _DEFINITIONS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class TableLocation:
-    """The PostgreSQL table of a synced table: its instance, database, schema and name."""
+    """The PostgreSQL table of a synced table: its instance or branch, its database, schema and name."""
 
     instance: str
     database: str
@@ -100,9 +105,13 @@ def location_of(table: SyncedTable) -> TableLocation:
         PlatformError: RESOURCE_NOT_READY, the platform has not assigned a database yet.
     """
     _, schema, name = table.name.split(".")
-    if not table.instance_name or not table.database_name:
-        raise PlatformError(Reason.RESOURCE_NOT_READY, f"The platform has not assigned {table.name} to a database yet.")
-    return TableLocation(table.instance_name, table.database_name, schema, name)
+    if not table.server or not table.database_name:
+        raise PlatformError(
+            Reason.RESOURCE_NOT_READY,
+            f"It is not known in which database {table.name} is: the platform has not assigned one yet, or another "
+            "client has created the table, in a catalog that registers no database.",
+        )
+    return TableLocation(table.server, table.database_name, schema, name)
 
 
 class Postgres:
@@ -144,14 +153,19 @@ class Postgres:
             with contextlib.suppress(OSError, TimeoutError, *DRIVER_ERRORS):
                 await connection.close(timeout=1)
 
-    async def count_changes(self, instance: str, database: str | None = None) -> int | None:
-        """The number of status changes in an instance, or in one database of it; None if they cannot be counted."""
+    async def count_changes(
+        self, instance: str, database: str | None = None, *, since: datetime = BEGINNING
+    ) -> int | None:
+        """The number of status changes in an instance or branch, or in one database of it; None if not countable.
+
+        `since` counts only those that were made later.
+        """
         try:
             if database is not None:
-                return await self._count(instance, database)
+                return await self._count(instance, database, since)
             async with self.connected(instance, FIRST_DATABASE) as connection:
                 names = [str(row[0]) for row in await connection.fetch(_DATABASES)]
-            return sum([await self._count(instance, name) for name in names])
+            return sum([await self._count(instance, name, since) for name in names])
         except DatabaseMissingError:
             return 0
         except ApiError:
@@ -235,7 +249,7 @@ class Postgres:
             return False
         return True
 
-    async def _count(self, instance: str, database: str) -> int:
+    async def _count(self, instance: str, database: str, since: datetime) -> int:
         changes = f"{quoted(self._settings.app_schema)}.order_status_change"
         async with self.connected(instance, database) as connection:
             # Every role may read the catalog. to_regclass would fail on a schema that this role may not use.
@@ -243,7 +257,8 @@ class Postgres:
                 "SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND tablename = 'order_status_change'",
                 self._settings.app_schema,
             )
-            return int(await connection.fetchval(f"SELECT count(*) FROM {changes}")) if exists else 0  # noqa: S608 # the setting is an identifier, and quoted
+            statement = f"SELECT count(*) FROM {changes} WHERE changed_at > $1"  # noqa: S608 # the setting is an identifier, and quoted
+            return int(await connection.fetchval(statement, since)) if exists else 0
 
 
 def _to_api_error(error: BaseException, seconds: float) -> ApiError:

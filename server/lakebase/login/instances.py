@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from schema.errors import ApiError, PlatformError, Reason, UnavailableError
-from schema.ports.administration import InstanceState
+from schema.ports.instances import InstanceState
 from server.db.database import DatabaseAbsentError, DatabaseMissingError, LoginRefusedError
 from server.db.wake_up import WakeUp
 from server.lakebase.login.tokens import TokenProvider
@@ -28,7 +28,7 @@ _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpe
 _REMEMBERED_SECONDS: Final = 1.0
 # How long a login that found no server waits for the platform to say why. The platform may be down as well.
 _LOOKUP_SECONDS: Final = 1.0
-# An endpoint of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
+# An endpoint or a branch of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
 _ENDPOINT_PREFIX: Final = "projects/"
 # The longest life that the platform gives a token of an endpoint.
 _TOKEN_SECONDS: Final = 3_600
@@ -49,7 +49,7 @@ class _Server:
 
 
 class Instances:
-    """The database servers of the workspace: instances by name, endpoints by path.
+    """The database servers of the workspace: instances by name, endpoints by path, branches by the path of the branch.
 
     A server's address is looked up on the platform only when a connection needs it.
     """
@@ -79,6 +79,7 @@ class Instances:
             ApiError: the platform does not answer, or refuses the server's identity its address or a credential.
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: as asyncpg raises them.
         """
+        name = self._server_name(name)
         server = self._server(name)
         # Imports the SDK once in a process, which takes seconds; so it stays outside the timeout.
         await self._loader.get()
@@ -155,8 +156,15 @@ class Instances:
 
     def forget(self, name: str) -> None:
         """Look an instance up again at the next connection, because it was created, changed or deleted."""
-        if server := self._by_name.get(name):
+        # The endpoints of an instance of the Autoscaling API are below its project.
+        below = f"{_ENDPOINT_PREFIX}{name}/"
+        for server in [server for known, server in self._by_name.items() if known == name or known.startswith(below)]:
             server.address, server.failure, server.uid = None, None, None
+
+    def _server_name(self, name: str) -> str:
+        """The name under which a server is kept: the served branch is the served endpoint."""
+        served = self._settings.served_name
+        return served if served.startswith(f"{name}/endpoints/") else name
 
     def _server(self, name: str) -> _Server:
         if name not in self._by_name:
@@ -253,7 +261,9 @@ class Instances:
         logins = (await self._loader.get()).logins
         try:
             if name.startswith(_ENDPOINT_PREFIX):
-                return await logins.endpoint_credential(name, seconds=_TOKEN_SECONDS)
+                address = self._server(name).address
+                endpoint = (address and address.endpoint) or name
+                return await logins.endpoint_credential(endpoint, seconds=_TOKEN_SECONDS)
             return await logins.credential(name)
         except PlatformError as error:
             if error.reason is not Reason.RESOURCE_NOT_FOUND:

@@ -17,8 +17,6 @@ from schema.errors import Reason
 from schema.ports.administration import (
     AdminRequest,
     CatalogSpec,
-    InstanceChange,
-    InstanceSpec,
     Operation,
     OperationFailure,
     OperationKind,
@@ -27,6 +25,8 @@ from schema.ports.administration import (
     SyncedTableSpec,
 )
 from schema.ports.audit import AuditOutcome
+from schema.ports.branches import BranchChange, BranchSpec, SnapshotSpec
+from schema.ports.instances import InstanceChange, InstanceSpec
 from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 
 if TYPE_CHECKING:
@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
-_SPECS: Final = {"instance": InstanceSpec, "change": InstanceChange, "catalog": CatalogSpec, "table": SyncedTableSpec}
+_SPECS: Final = {
+    "instance": InstanceSpec,
+    "change": InstanceChange,
+    "catalog": CatalogSpec,
+    "table": SyncedTableSpec,
+    "branch": BranchSpec,
+    "branch_change": BranchChange,
+    "snapshot": SnapshotSpec,
+}
 # NULs and lone surrogates.
 _REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
 # The kinds of operations that create a catalog or a synced table.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.administration import InstanceState, OperationKind, PlanAction
-from server.lakebase.database.inspection import FIRST_DATABASE
+from schema.ports.administration import OperationKind, PlanAction, branch_path
+from schema.ports.instances import InstanceState
+from server.lakebase.database.inspection import FIRST_BRANCH, FIRST_DATABASE
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.differences import catalog_differences, describe, same_name
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
@@ -15,7 +16,22 @@ if TYPE_CHECKING:
     from schema.ports.administration import CatalogSpec
     from server.lakebase.plans.dependents import Dependents
     from server.lakebase.plans.draft import Draft
+    from server.lakebase.platform.api import Platform
     from server.lakebase.services import Services
+
+
+async def require_branch(draft: Draft, platform: Platform, instance: str, branch: str | None) -> None:
+    """Refuse a branch that the instance does not have. An instance that is to be created has only its first branch."""
+    if branch is None:
+        return
+    branches = await platform.branches(instance)
+    names = [one.name for one in branches if one.deleted_at is None] or [FIRST_BRANCH]
+    if branch not in names:
+        draft.refuse(
+            Reason.RESOURCE_NOT_FOUND,
+            f"The instance {instance} has no branch {branch}. It has: {', '.join(sorted(names))}.",
+            "branch",
+        )
 
 
 class CatalogPlans:
@@ -47,10 +63,12 @@ class CatalogPlans:
             draft.refuse_name(add, resource, namesake, draft.name_field("catalog"))
             return
         created = ", which is created if it is missing" if spec.create_database else ""
-        add(PlanAction.CREATE, f"registers the database {spec.database_name} of {spec.instance_name}{created}")
+        place = f"{spec.instance_name}, branch {spec.branch}" if spec.branch else spec.instance_name
+        add(PlanAction.CREATE, f"registers the database {spec.database_name} of {place}{created}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:
             instance = await self._platform.instance(spec.instance_name)
             draft.require_available(spec.instance_name, instance, "instanceName")
+        await require_branch(draft, self._platform, spec.instance_name, spec.branch)
         if not spec.create_database and await self._lacks_database(spec):
             draft.refuse(
                 Reason.RESOURCE_NOT_FOUND,
@@ -66,7 +84,8 @@ class CatalogPlans:
             return spec.database_name != FIRST_DATABASE
         if instance.state is not InstanceState.AVAILABLE:
             return False
-        return await self._postgres.has_database(spec.instance_name, spec.database_name) is False
+        server = branch_path(instance.name, spec.branch) if spec.branch else instance.server
+        return await self._postgres.has_database(server, spec.database_name) is False
 
     async def delete(self, draft: Draft) -> None:
         """Plan the deletion of the catalog. Alone it counts the status changes: its database may go with it."""
@@ -88,7 +107,7 @@ class CatalogPlans:
         message = f"no longer registers the database {found.database_name} of {found.instance_name}"
         if draft.request.kind is OperationKind.DELETE_CATALOG:
             message += "; the platform does not document that it keeps the database"
-            if found.instance_name and found.database_name:
-                draft.status_changes_lost = await self._postgres.count_changes(found.instance_name, found.database_name)
+            if found.server and found.database_name:
+                draft.status_changes_lost = await self._postgres.count_changes(found.server, found.database_name)
         add(PlanAction.DELETE, message)
         draft.refuse_if_used(f"catalog {name}", await self._dependents.of_catalog(name), draft.name_field("catalog"))

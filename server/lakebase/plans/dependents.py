@@ -17,7 +17,8 @@ from server.observability.log_setup import silence_failure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from schema.ports.administration import Configured, Instance
+    from schema.ports.administration import Configured
+    from schema.ports.instances import Instance
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
 

@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from schema.ports.administration import Difference, InstanceState
+from schema.ports.administration import Difference
+from schema.ports.instances import NEVER, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.administration import (
-        Catalog,
-        CatalogSpec,
-        Instance,
-        InstanceChange,
-        InstanceSpec,
-        SyncedTable,
-        SyncedTableSpec,
-    )
+    from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
+    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint
+    from schema.ports.instances import Instance, InstanceChange, InstanceSpec
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
     """How an instance differs from this spec. A property that either of the two leaves out is as wanted."""
-    return _differences(
-        ("capacity", found.capacity, spec.capacity),
-        ("nodeCount", found.node_count, spec.node_count),
-        ("enableReadableSecondaries", found.readable_secondaries, spec.readable_secondaries),
-        ("retentionWindowInDays", found.retention_days, spec.retention_days),
-    )
+    return _differences(*_properties(found, spec))
 
 
 def pending_changes(found: Instance, change: InstanceChange) -> list[Difference]:
     """The properties that an update would change."""
+    stopped = found.state is InstanceState.STOPPED if found.stopped is None else found.stopped
+    return _differences(*_properties(found, change), ("stopped", stopped, change.stopped))
+
+
+def _properties(found: Instance, wanted: InstanceSpec | InstanceChange) -> list[tuple[str, Any, Any]]:
+    return [
+        ("capacity", found.capacity, wanted.capacity),
+        ("autoscaling.minCu", found.min_cu, wanted.min_cu),
+        ("autoscaling.maxCu", found.max_cu, wanted.max_cu),
+        ("autoscaling.suspendAfterSeconds", found.suspend_after_seconds, wanted.suspend_after_seconds),
+        ("nodeCount", found.node_count, wanted.node_count),
+        ("enableReadableSecondaries", found.readable_secondaries, wanted.readable_secondaries),
+        ("retentionWindowInDays", found.retention_days, wanted.retention_days),
+    ]
+
+
+def branch_differences(found: Branch, spec: BranchSpec) -> list[Difference]:
+    """How a branch differs from this spec. Its moment is not compared: the platform may round it."""
     return _differences(
-        ("capacity", found.capacity, change.capacity),
-        ("nodeCount", found.node_count, change.node_count),
-        ("enableReadableSecondaries", found.readable_secondaries, change.readable_secondaries),
-        ("retentionWindowInDays", found.retention_days, change.retention_days),
-        ("stopped", found.state is InstanceState.STOPPED if found.stopped is None else found.stopped, change.stopped),
+        ("from.branch", found.source, spec.source),
+        ("from.snapshot", found.source_snapshot, spec.snapshot),
+        ("protected", found.is_protected, spec.protected or None),
     )
+
+
+def endpoint_changes(found: Endpoint, spec: BranchSpec) -> list[Difference]:
+    """The limits of an endpoint that differ from those that a branch's spec names."""
+    return _differences(
+        ("endpoint.minCu", found.min_cu, spec.min_cu),
+        ("endpoint.maxCu", found.max_cu, spec.max_cu),
+        ("endpoint.suspendAfterSeconds", found.suspend_after_seconds, spec.suspend_after_seconds),
+        ("endpoint.readableSecondaries", found.readable_secondaries, spec.readable_secondaries),
+    )
+
+
+def branch_changes(found: Branch, change: BranchChange) -> list[Difference]:
+    """The properties that an update would change. A time from now on always differs: it counts anew."""
+    expires = found.expires_at.isoformat() if found.expires_at else "never"
+    wanted = (
+        "never" if change.never_expires else change.expires_at and _same_moment(change.expires_at, found.expires_at)
+    )
+    return _differences(
+        ("protected", found.is_protected, change.protected),
+        ("expiresAt", expires, wanted),
+        ("ttlSeconds", expires, change.ttl_seconds and f"{change.ttl_seconds} s from now"),
+        ("default", found.is_default, change.default or None),
+    )
+
+
+def _same_moment(wanted: str, found: datetime | None) -> str:
+    """A moment as text; as it was found if it is the same to the second, because the platform may round it."""
+    moment = datetime.fromisoformat(wanted)
+    return found.isoformat() if found and abs((found - moment).total_seconds()) < 1 else wanted
 
 
 def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
@@ -46,6 +83,7 @@ def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:
     return _differences(
         _names("instanceName", found.instance_name, spec.instance_name),
         ("databaseName", found.database_name, spec.database_name),
+        ("branch", found.branch, spec.branch),
     )
 
 
@@ -58,11 +96,13 @@ def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Differe
     """How a synced table differs from this spec. The platform does not report its pipeline's storage."""
     return _differences(
         _names("sourceTable", found.source, spec.source),
-        ("primaryKey", ", ".join(found.primary_key) or None, ", ".join(spec.primary_key or ()) or None),
-        ("timeseriesKey", found.timeseries_key or "", spec.timeseries_key),
+        ("primaryKey", ", ".join(found.primary_key or ()) or None, ", ".join(spec.primary_key or ()) or None),
+        # A table without one has none; nothing is known of a table whose source is not known.
+        ("timeseriesKey", None if found.source is None else found.timeseries_key or "", spec.timeseries_key),
         ("policy", found.policy and found.policy.value, spec.policy),
         _names("instanceName", found.instance_name, spec.instance_name),
         ("databaseName", found.database_name, spec.database_name),
+        ("branch", found.branch, spec.branch),
     )
 
 
@@ -75,7 +115,7 @@ def describe(differences: Sequence[Difference]) -> str:
 
 def _differences(*properties: tuple[str, Any, Any]) -> list[Difference]:
     return [
-        Difference(name, _text(found), _text(wanted))
+        Difference(name, _text(name, found), _text(name, wanted))
         for name, found, wanted in properties
         if found is not None and wanted is not None and found != wanted
     ]
@@ -86,5 +126,9 @@ def _names(field: str, found: str | None, wanted: str | None) -> tuple[str, str 
     return field, found, found if same_name(found, wanted) else wanted
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    if name.endswith("suspendAfterSeconds") and value == NEVER:
+        return "never"
+    if isinstance(value, float):
+        return f"{value:g}"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,21 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
-from schema.ports.administration import (
-    AdminRefusal,
-    InstanceState,
-    OperationKind,
-    OperationStep,
-    Plan,
-    PlanAction,
-    PlannedStep,
-)
+from schema.ports.administration import AdminRefusal, OperationKind, OperationStep, Plan, PlanAction, PlannedStep
+from schema.ports.instances import InstanceState
 from server.lakebase.plans.differences import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import AdminRequest, Instance
+    from schema.ports.administration import AdminRequest
+    from schema.ports.instances import Instance
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import InstanceChange, InstanceState, PlanAction
+from schema.ports.administration import PlanAction
+from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState, limits_mistake
 from server.lakebase.operations.operation import required
+from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, name_held, total
 from server.lakebase.plans.differences import describe, instance_differences, pending_changes, same_name
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import Configured, Difference, Instance, InstanceSpec
+    from schema.ports.administration import Configured, Difference
+    from schema.ports.instances import Instance, InstanceSpec
     from server.lakebase.plans.dependents import Dependents
     from server.lakebase.plans.draft import Draft
     from server.lakebase.services import Services
@@ -28,8 +32,8 @@ class InstancePlans:
     def __init__(
         self, services: Services, dependents: Dependents, configured: Configured, *, hosting: str | None
     ) -> None:
+        self._services = services
         self._platform = services.platform
-        self._postgres = services.postgres
         self._dependents = dependents
         self._configured = configured
         self._hosting = hosting
@@ -39,12 +43,8 @@ class InstancePlans:
         spec: InstanceSpec = required(draft.request.instance)
         resource, found = f"instance {spec.name}", await self._platform.instance(spec.name)
         add = step_adder(draft, "create_instance", resource, exists=found is not None)
-        if found is None and (namesake := await self._platform.namesakes.of_instance(spec.name)):
-            draft.refuse_name(add, resource, namesake, draft.name_field("instance"))
-        elif found is None:
-            made = spec.with_defaults()
-            add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
-            _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
+        if found is None:
+            await self._create(draft, spec, add)
         elif differences := instance_differences(found, spec):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
@@ -67,6 +67,20 @@ class InstancePlans:
             add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
             draft.awaits_platform = found.state is not InstanceState.AVAILABLE
 
+    async def _create(self, draft: Draft, spec: InstanceSpec, add: Callable[..., None]) -> None:
+        resource, field, flavour = f"instance {spec.name}", draft.name_field("instance"), self._platform.flavour
+        if flavour is Flavour.PROVISIONED and (namesake := await self._platform.namesakes.of_instance(spec.name)):
+            draft.refuse_name(add, resource, namesake, field)
+            return
+        if deleted := await self._platform.deleted_instance(spec.name):
+            add(PlanAction.NOTHING, "cannot be created: a deleted instance keeps its name")
+            draft.refuse(Reason.NAME_HELD, name_held(deleted), field, purge_at=deleted.purge_at)
+            return
+        made = spec.with_defaults(flavour)
+        add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
+        _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
+        _require_limits(draft, made.min_cu, made.max_cu, "autoscaling.minCu" if spec.max_cu is None else None)
+
     async def update(self, draft: Draft) -> None:
         """Plan to change the properties that differ."""
         change: InstanceChange = required(draft.request.change)
@@ -83,6 +97,12 @@ class InstancePlans:
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
         _require_nodes(draft, nodes=nodes, secondaries=secondaries, named=bool(change.readable_secondaries))
+        _require_limits(
+            draft,
+            found.min_cu if change.min_cu is None else change.min_cu,
+            found.max_cu if change.max_cu is None else change.max_cu,
+            "autoscaling.minCu" if change.max_cu is None else None,
+        )
         if found.state is InstanceState.DELETING:
             draft.refuse(Reason.RESOURCE_NOT_READY, f"The {resource} is being deleted.", "name")
         if not differences:
@@ -102,34 +122,83 @@ class InstancePlans:
             add(PlanAction.UPDATE, message, differences=differences, costs=_costs_more(found, change))
 
     async def delete(self, draft: Draft) -> None:
-        """Plan the deletion of the instance. It is refused while anything depends on the instance."""
+        """Plan the deletion of the instance, or the purge of a deleted one.
+
+        It is refused while anything depends on the instance, or protects it.
+        """
         name = required(draft.request.instance_name)
         found = await self._platform.instance(name)
         add = step_adder(draft, "delete_instance", f"instance {name}", exists=found is not None)
         draft.facts["hosts_operations"] = same_name(name, self._hosting)
         self._reserve_served_resources(draft, name)
         if found is None:
-            draft.facts["instance_uid"] = ""
-            add(PlanAction.NOTHING, "does not exist")
+            await self._purge(draft, name)
             return
         draft.facts["instance_uid"] = found.uid
         if found.state is InstanceState.DELETING:
             add(PlanAction.NOTHING, "is being deleted already")
             draft.awaits_platform = True
             return
-        draft.status_changes_lost = await self._postgres.count_changes(name)
-        if draft.facts["hosts_operations"] and not same_name(name, self._configured.instance_name):
-            # The served database is in another branch, which goes with the instance. Its changes were not counted.
-            draft.status_changes_lost = None
-        held = "status changes that cannot be counted" if draft.status_changes_lost is None else "status changes: "
-        held += "" if draft.status_changes_lost is None else f"{draft.status_changes_lost:,}"
-        add(
-            PlanAction.DELETE,
-            f"is deleted for good, with all its databases ({held}, and the audit; export-changes saves both)",
-        )
+        changes = await changes_in(self._services, found)
+        draft.status_changes_lost = total(changes)
+        kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
+        held = f"({in_words(changes)}, and the audit; export-changes saves both)"
+        if kept:
+            message = f"is deleted with all its databases {held}; {_restorable()}"
+        else:
+            message = f"is deleted for good, with all its databases {held}; it cannot be had back"
+        add(PlanAction.DELETE, message)
+        await self._refuse_if_protected(draft, name)
         draft.refuse_if_used(
             f"instance {name}", await self._dependents.of_instance(found), draft.name_field("instance")
         )
+
+    async def _purge(self, draft: Draft, name: str) -> None:
+        """Plan to purge the deleted instance of this name, if there is one and this is asked for."""
+        deleted = await self._platform.deleted_instance(name)
+        draft.facts["instance_uid"] = deleted.uid if deleted else ""
+        add = step_adder(draft, "delete_instance", f"instance {name}", exists=deleted is not None)
+        if deleted is None:
+            add(PlanAction.NOTHING, "does not exist")
+        elif draft.request.purge:
+            # Nobody can count the status changes of a deleted instance.
+            draft.status_changes_lost = None
+            add(PlanAction.DELETE, "is deleted already, and is now deleted for good; it cannot be had back")
+        else:
+            until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
+            add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseInstance brings it back{until}")
+
+    async def _refuse_if_protected(self, draft: Draft, name: str) -> None:
+        """Refuse the deletion if a branch of the instance is protected. The platform would refuse it."""
+        protected = [one.name for one in await self._platform.branches(name) if one.is_protected]
+        if protected:
+            draft.refuse(
+                Reason.PROTECTED,
+                f"The instance {name} has protected branches: {', '.join(sorted(protected))}. Take the protection off "
+                "them first, with updateDatabaseBranch(protected: false).",
+                draft.name_field("instance"),
+            )
+
+    async def undelete(self, draft: Draft) -> None:
+        """Plan to bring a deleted instance back."""
+        name = required(draft.request.instance_name)
+        found = await self._platform.instance(name)
+        deleted = None if found else await self._platform.deleted_instance(name)
+        add = step_adder(draft, "undelete_instance", f"instance {name}", exists=found is not None)
+        self._reserve_served_resources(draft, name)
+        if found is not None:
+            add(PlanAction.NOTHING, f"is not deleted ({found.state.value})")
+        elif deleted is None:
+            add(PlanAction.NOTHING, "does not exist")
+            draft.refuse(
+                Reason.RESOURCE_NOT_FOUND,
+                f"There is no deleted instance {name}: it is purged, or there never was one.",
+                "name",
+            )
+        else:
+            draft.facts["instance_uid"] = deleted.uid
+            until = f"; this is possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
+            add(PlanAction.UNDELETE, f"is brought back with all its databases{until}", costs=True)
 
     def _reserve_served_resources(self, draft: Draft, name: str) -> None:
         """Keep other operations off the configured catalog and table while their instance changes."""
@@ -138,7 +207,28 @@ class InstancePlans:
             draft.reserve(f"catalog {catalog}", f"synced table {table}")
 
 
+def _restorable() -> str:
+    """Until when an instance that is deleted now can be had back, in words."""
+    until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
+    return f"undeleteDatabaseInstance brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def _require_limits(draft: Draft, least: float | None, most: float | None, field: str | None) -> None:
+    """Refuse limits of autoscaling that do not fit together; `field` is the one that the request names."""
+    if least is None or most is None:
+        return
+    message = limits_mistake(least, most)
+    if message:
+        draft.refuse(Reason.SETTING_INVALID, message, field or "autoscaling.maxCu")
+
+
 def _costs_more(found: Instance, change: InstanceChange) -> bool:
+    # A larger size costs more at once, or when there is more to do. To stay awake costs even without anything to do.
+    limits = ((change.min_cu, found.min_cu), (change.max_cu, found.max_cu))
+    if any(wanted is not None and (known is None or wanted > known) for wanted, known in limits):
+        return True
+    if change.suspend_after_seconds == NEVER and found.suspend_after_seconds != NEVER:
+        return True
     larger = _units(change.capacity) > _units(found.capacity) if change.capacity else False
     nodes = (change.node_count or 0) > (found.node_count or 1)
     return larger or nodes or bool(change.readable_secondaries and not found.readable_secondaries)
@@ -171,4 +261,9 @@ def _units(capacity: str | None) -> float:
 def _properties(spec: InstanceSpec) -> str:
     nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
     secondaries = ", readable secondaries" if spec.readable_secondaries else ""
-    return f"{spec.capacity}, {nodes}{secondaries}, {spec.retention_days} days of retention"
+    size = spec.capacity
+    if spec.min_cu is not None:
+        seconds = spec.suspend_after_seconds
+        sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
+        size = f"{spec.min_cu:g} to {spec.max_cu:g} CU, {sleep}"
+    return f"{size}, {nodes}{secondaries}, {spec.retention_days} days of retention"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.administration import InstanceState, SyncPolicy
+from schema.ports.administration import SyncPolicy, branch_path
+from schema.ports.instances import InstanceState
 from server.lakebase.database.inspection import TableLocation, is_pipeline
 from server.lakebase.operations.operation import required
+from server.lakebase.plans.catalog import require_branch
 from server.lakebase.plans.differences import same_name
 
 if TYPE_CHECKING:
-    from schema.ports.administration import Instance, SyncedTableSpec
+    from schema.ports.administration import SyncedTableSpec
+    from schema.ports.instances import Instance
     from server.lakebase.plans.draft import Draft
     from server.lakebase.services import Services
 
@@ -28,21 +31,25 @@ class NewTableChecks:
         if created := draft.request.catalog:
             # The same request creates them, as far as they do not exist.
             instance = await self._platform.instance(created.instance_name)
-            return await self._leftover(draft, spec, instance, created.database_name)
+            return await self._leftover(draft, spec, instance, created.database_name, created.branch)
         catalog, schema, _ = spec.name.split(".")
         registered = await self._platform.catalog(catalog)
         if registered is not None:
             for field, given, known in (
                 ("instanceName", spec.instance_name, registered.instance_name),
                 ("databaseName", spec.database_name, registered.database_name),
+                ("branch", spec.branch, registered.branch),
             ):
                 if given and known and not same_name(given, known):
-                    message = f"The catalog {catalog} registers {known}, not {given}. Give neither name."
+                    message = f"The catalog {catalog} registers {known}, not {given}. Give none of these."
                     draft.refuse(Reason.SETTING_INVALID, message, field)
             name, database, field = registered.instance_name, registered.database_name, "name"
+            branch = registered.branch
         elif spec.instance_name and spec.database_name:
             await self._check_schema(draft, catalog, schema, "name", "name")
             name, database, field = spec.instance_name, spec.database_name, "instanceName"
+            branch = spec.branch
+            await require_branch(draft, self._platform, spec.instance_name, branch)
         else:
             draft.refuse(
                 Reason.RESOURCE_NOT_FOUND,
@@ -54,16 +61,17 @@ class NewTableChecks:
         instance = await self._platform.instance(name) if name else None
         if name:
             draft.require_available(name, instance, field)
-        return await self._leftover(draft, spec, instance, database)
+        return await self._leftover(draft, spec, instance, database, branch)
 
     async def _leftover(
-        self, draft: Draft, spec: SyncedTableSpec, instance: Instance | None, database: str | None
+        self, draft: Draft, spec: SyncedTableSpec, instance: Instance | None, database: str | None, branch: str | None
     ) -> str:
         """What the plan says about a PostgreSQL table with this name. A table that no pipeline has made is refused."""
         if instance is None or database is None or instance.state is not InstanceState.AVAILABLE:
             return ""
         _, schema, table = spec.name.lower().split(".")
-        owner = await self._postgres.owner(TableLocation(instance.name, database, schema, table))
+        server = branch_path(instance.name, branch) if branch else instance.server
+        owner = await self._postgres.owner(TableLocation(server, database, schema, table))
         if owner is None:
             return ""
         if is_pipeline(owner):

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.ports.administration import OperationKind, PlanAction
+from server.lakebase.plans.branch import BranchPlans
 from server.lakebase.plans.catalog import CatalogPlans
 from server.lakebase.plans.dependents import Dependents
 from server.lakebase.plans.draft import Draft
 from server.lakebase.plans.instance import InstancePlans
+from server.lakebase.plans.snapshot import SnapshotPlans
 from server.lakebase.plans.synced_table import SyncedTablePlans
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _DELETES: Final = frozenset(
         OperationKind.DELETE_CATALOG,
         OperationKind.DELETE_SYNCED_TABLE,
         OperationKind.TEARDOWN,
+        OperationKind.DELETE_BRANCH,
+        OperationKind.DELETE_SNAPSHOT,
     }
 )
 
@@ -45,10 +49,13 @@ class Planner:
         self._instances = InstancePlans(services, dependents, configured, hosting=hosting)
         self._catalogs = CatalogPlans(services, dependents)
         self._tables = SyncedTablePlans(services, configured, app_schema=app_schema)
+        branches = BranchPlans(services, configured, hosting=hosting)
+        snapshots = SnapshotPlans(services)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,
             OperationKind.DELETE_INSTANCE: self._instances.delete,
+            OperationKind.UNDELETE_INSTANCE: self._instances.undelete,
             OperationKind.CREATE_CATALOG: self._catalogs.create,
             OperationKind.DELETE_CATALOG: self._catalogs.delete,
             OperationKind.CREATE_SYNCED_TABLE: self._tables.create,
@@ -57,6 +64,13 @@ class Planner:
             OperationKind.ENSURE_INDEXES: self._tables.build_indexes,
             OperationKind.PROVISION: self._provision,
             OperationKind.TEARDOWN: self._teardown,
+            OperationKind.CREATE_BRANCH: branches.create,
+            OperationKind.UPDATE_BRANCH: branches.update,
+            OperationKind.DELETE_BRANCH: branches.delete,
+            OperationKind.UNDELETE_BRANCH: branches.undelete,
+            OperationKind.RESTORE: branches.restore,
+            OperationKind.CREATE_SNAPSHOT: snapshots.create,
+            OperationKind.DELETE_SNAPSHOT: snapshots.delete,
         }
 
     async def plan(self, request: AdminRequest) -> Draft:
@@ -67,6 +81,11 @@ class Planner:
         """
         draft = Draft(request)
         await self._kinds[request.kind](draft)
+        if branched := request.branch or request.branch_change or request.snapshot:
+            # Its instance must not be deleted or changed meanwhile.
+            draft.reserve(f"instance {branched.instance_name}")
+        elif request.branch_name or request.snapshot_name:
+            draft.reserve(f"instance {request.instance_name}")
         if not request.dry_run:
             _check_flags(draft)
         return draft

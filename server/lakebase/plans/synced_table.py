@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason
-from schema.ports.administration import SYNC_FAILED, InstanceState, OperationKind, PlanAction, SyncPolicy
+from schema.ports.administration import SYNC_FAILED, OperationKind, PlanAction, SyncPolicy
+from schema.ports.instances import InstanceState
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.differences import describe, same_name, table_differences
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from server.lakebase.services import Services
 
 
+# The platform's state, in Unity Catalog, of a synced table whose deletion takes its time.
+_BEING_DELETED: Final = "DELETING"
 _SYNCED_AGAIN: Final = "its pipeline is started again, and costs while it runs"
 # The platform does not document whether a sync keeps the table, empties it or replaces it.
 _AWAY: Final = "its PostgreSQL table may be missing or incomplete until the sync has ended"
@@ -50,7 +53,14 @@ class SyncedTablePlans:
     async def _keep(self, draft: Draft, spec: SyncedTableSpec, found: SyncedTable) -> None:
         resource = f"synced table {spec.name}"
         add = step_adder(draft, "create_synced_table", resource, exists=True)
-        if differences := table_differences(found, spec):
+        if found.catalog_state == _BEING_DELETED:
+            add(PlanAction.NOTHING, "is being deleted")
+            draft.refuse(
+                Reason.RESOURCE_NOT_READY,
+                f"The {resource} is being deleted. Wait until it is gone.",
+                draft.name_field("table"),
+            )
+        elif differences := table_differences(found, spec):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
@@ -89,7 +99,7 @@ class SyncedTablePlans:
     def _require_own(self, draft: Draft, found: SyncedTable) -> None:
         """Refuse the configured table if it is another database's, of which the served one may be a copy."""
         own = self._configured
-        if same_name(found.name, own.table_name) and not own.is_place(found.instance_name, found.database_name):
+        if same_name(found.name, own.table_name) and not own.is_place(found):
             draft.refuse(
                 Reason.SETTING_INVALID,
                 f"The synced table {found.name} is in the database {found.database_name} of {found.instance_name}, "
@@ -119,6 +129,10 @@ class SyncedTablePlans:
             draft.facts["table_uid"] = ""
             add(PlanAction.NOTHING, "does not exist")
             return
+        if found.catalog_state == _BEING_DELETED:
+            add(PlanAction.NOTHING, "is being deleted already")
+            draft.facts["table_uid"], draft.awaits_platform = await self._platform.identity_of(found), True
+            return
         host = await self._platform.instance(found.instance_name) if found.instance_name else None
         if host:
             # Without its instance the table can still be deleted from Unity Catalog.
@@ -138,7 +152,7 @@ class SyncedTablePlans:
 
     def _deletion(self, draft: Draft, found: SyncedTable) -> str:
         parts = ["is deleted with its pipeline and its PostgreSQL table"]
-        if not (found.instance_name and found.database_name):
+        if not (found.server and found.database_name):
             parts = ["is deleted with its pipeline; its PostgreSQL table stays if the platform leaves it behind"]
         if same_name(found.name, self._configured.table_name):
             parts.append("orders cannot be read until it is created and synced again")
@@ -160,7 +174,7 @@ class SyncedTablePlans:
             draft.refuse(
                 Reason.SETTING_INVALID, f"The {resource} is synced continuously, so there is no sync to start.", "name"
             )
-        if found.pipeline_id and not await self._platform.has_pipeline(found.pipeline_id):
+        if found.pipeline_id and not await self._platform.pipelines.exists(found.pipeline_id):
             draft.refuse(
                 Reason.RESOURCE_NOT_FOUND,
                 f"The pipeline of the {resource} is gone. Delete the synced table, and create it again.",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from databricks.sdk.service import database as api
 from databricks.sdk.service import postgres
 
-from schema.ports.administration import Instance, InstanceState, SyncedTable, SyncPolicy, SyncState
+from schema.ports.administration import SyncedTable, SyncPolicy, SyncState
+from schema.ports.instances import Instance, InstanceState
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -20,20 +21,24 @@ _STATE_PREFIXES: Final = ("SYNCED_TABLED_", "SYNCED_TABLE_")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """The address of an instance or endpoint. `host` is None until it has one; `state` is the platform's name."""
+    """The address of an instance or endpoint. `host` is None until it has one; `state` is the platform's name.
+
+    `endpoint` is the path of the endpoint, with which a credential is asked for.
+    """
 
     host: str | None
     read_only_host: str | None
     state: str
     stopped: bool
+    endpoint: str | None = None
 
 
-def read_endpoint(found: postgres.Endpoint) -> DatabaseAddress:
+def read_address(found: postgres.Endpoint) -> DatabaseAddress:
     """The address of an endpoint of the Autoscaling API. An IDLE endpoint wakes at the first connection."""
     status = found.status or postgres.EndpointStatus()
     hosts = status.hosts or postgres.EndpointHosts()
     state = status.current_state.value if status.current_state else InstanceState.UNKNOWN.value
-    return DatabaseAddress(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled))
+    return DatabaseAddress(hosts.host, hosts.read_only_host, state, stopped=bool(status.disabled), endpoint=found.name)
 
 
 def read_instance(found: api.DatabaseInstance) -> Instance:
@@ -73,7 +78,7 @@ def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedT
         instance_name=found.effective_database_instance_name or found.database_instance_name,
         database_name=found.effective_logical_database_name or found.logical_database_name,
         source=spec.source_table_full_name,
-        primary_key=tuple(spec.primary_key_columns or ()),
+        primary_key=None if spec.primary_key_columns is None else tuple(spec.primary_key_columns),
         timeseries_key=spec.timeseries_key,
         policy=SyncPolicy(spec.scheduling_policy.value) if spec.scheduling_policy else None,
         state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,

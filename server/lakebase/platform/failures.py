@@ -59,9 +59,27 @@ class Action(Enum):
     CREATE_INSTANCE = Call("creating the database instance", "CAN CREATE on database instances of the workspace")
     UPDATE_INSTANCE = Call("changing the database instance", "CAN MANAGE on the database instance")
     DELETE_INSTANCE = Call("deleting the database instance", "CAN MANAGE on the database instance")
+    LIST_PROJECTS = Call("listing the projects", "CAN USE on the projects")
+    GET_PROJECT = Call("reading the project of the instance", "CAN USE on the project")
+    CREATE_PROJECT = Call("creating the project of the instance", "CAN CREATE on projects, which workspace users have")
+    UPDATE_PROJECT = Call("changing the project of the instance", "CAN MANAGE on the project")
+    UPDATE_ENDPOINT = Call("changing the endpoint of the instance", "CAN MANAGE on the project")
+    DELETE_PROJECT = Call("deleting the project of the instance", "CAN MANAGE on the project")
+    UNDELETE_PROJECT = Call("undeleting the project of the instance", "CAN MANAGE on the project")
+    LIST_BRANCHES = Call("listing the branches of the instance", "CAN USE on the project")
+    LIST_ENDPOINTS = Call("listing the endpoints of the branch", "CAN USE on the project")
+    CREATE_BRANCH = Call("creating the branch", "CAN MANAGE on the project")
+    UPDATE_BRANCH = Call("changing the branch", "CAN MANAGE on the project")
+    DELETE_BRANCH = Call("deleting the branch", "CAN MANAGE on the project")
+    UNDELETE_BRANCH = Call("undeleting the branch", "CAN MANAGE on the project")
+    CREATE_ENDPOINT = Call("creating the endpoint of the branch", "CAN MANAGE on the project")
+    LIST_SNAPSHOTS = Call("listing the snapshots of the instance", "CAN USE on the project")
+    CREATE_SNAPSHOT = Call("taking the snapshot", "CAN MANAGE on the project")
+    DELETE_SNAPSHOT = Call("deleting the snapshot", "CAN MANAGE on the project")
+    GET_OPERATION = Call("carrying out what was asked", "CAN MANAGE on the project")
     GET_CATALOG = Call("reading the catalog", "USE CATALOG on the catalog")
     CREATE_CATALOG = Call(
-        "creating the catalog", "CREATE CATALOG on the metastore, and CAN USE on the database instance"
+        "creating the catalog", "CREATE CATALOG on the metastore, and CAN USE on the database instance or project"
     )
     FIND_PROJECT = Call("looking for a project with the instance's name", "CAN USE on the project, if there is one")
     FIND_CATALOG = Call("looking for another catalog of this name", "USE CATALOG on it, if there is one")
@@ -76,8 +94,8 @@ class Action(Enum):
     GET_SOURCE = Call("reading the source table", "USE CATALOG, USE SCHEMA and SELECT on the source table")
     CREATE_TABLE = Call(
         "creating the synced table",
-        "CAN USE on the database instance; USE CATALOG, USE SCHEMA and SELECT on the source; USE SCHEMA and CREATE "
-        "TABLE in its own schema, and in the storage catalog and schema of its pipeline",
+        "CAN USE on the database instance or project; USE CATALOG, USE SCHEMA and SELECT on the source; USE SCHEMA and "
+        "CREATE TABLE in its own schema, and in the storage catalog and schema of its pipeline",
     )
     DELETE_TABLE = Call("deleting the synced table", "ownership of the synced table, or MANAGE on it")
     GET_PIPELINE = Call("reading the pipeline", "CAN VIEW on the pipeline")

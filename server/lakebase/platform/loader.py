@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from schema.ports.instances import Flavour
 
 if TYPE_CHECKING:
     from server.lakebase.platform.api import Platform
     from server.settings import Settings
+
+_PLATFORMS: Final = {
+    Flavour.AUTOSCALING: ("server.lakebase.platform.autoscaling.platform", "AutoscalingPlatform"),
+    Flavour.PROVISIONED: ("server.lakebase.platform.provisioned.platform", "ProvisionedPlatform"),
+}
 
 
 class PlatformLoader:
@@ -36,5 +43,6 @@ class PlatformLoader:
             (await self._loading).close()
 
     def _load(self) -> Platform:
-        platform: Platform = importlib.import_module("server.lakebase.platform.api").Platform(self._settings)
+        module, name = _PLATFORMS[self._settings.flavour]
+        platform: Platform = getattr(importlib.import_module(module), name)(self._settings)
         return platform

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from databricks.sdk.service.postgres import EndpointType
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import InstanceState
+from schema.ports.instances import InstanceState
 from server.auth.databricks import canonical_name
-from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_endpoint, read_instance
+from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_address, read_instance
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.sdk_client import SdkClient
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _LOGIN_THREADS: Final = 2
 _SCIM: Final = "/api/2.0/preview/scim/v2"
 _CLIENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# The most endpoints of a branch that are looked through.
+_MAX_ENDPOINTS: Final = 100
 # These would end the string in a SCIM filter; no user name contains them.
 _UNQUOTABLE: Final = frozenset('"\\')
 
@@ -115,7 +119,11 @@ class LoginApi:
         return Credential(_token_of(minted), ends.ToDatetime(UTC) if ends else None, longest_seconds=seconds)
 
     async def branch_uid(self, path: str) -> str | None:
-        """The uid of an endpoint's branch, or the branch's path if it has none; None if there is no such branch."""
+        """The uid of a branch, or its path if it has none; None if there is no such branch.
+
+        Args:
+            path: the path of the branch, or of an endpoint of it.
+        """
         branch = path.partition("/endpoints/")[0]
         found = await self._client.find(Action.GET_BRANCH, lambda client: client.postgres.get_branch(branch))
         return (found.uid or branch) if found else None
@@ -126,9 +134,14 @@ class LoginApi:
         return (found.uid or name) if found else None
 
     async def find_endpoint(self, path: str) -> DatabaseAddress | None:
-        """The address of an endpoint; None if there is no such endpoint."""
-        found = await self._client.find(Action.GET_ENDPOINT, lambda client: client.postgres.get_endpoint(path))
-        return read_endpoint(found) if found else None
+        """The address of an endpoint, or of the read-write endpoint of a branch; None if there is no such endpoint.
+
+        Args:
+            path: the path of the endpoint, or of the branch.
+        """
+        find = _endpoint_at if "/endpoints/" in path else _endpoint_of
+        found = await self._client.find(Action.GET_ENDPOINT, lambda client: find(client, path))
+        return read_address(found) if found else None
 
     async def find_instance(self, name: str) -> DatabaseAddress | None:
         """The address of an instance; None if there is no such instance."""
@@ -141,6 +154,17 @@ class LoginApi:
             instance.state is InstanceState.UPDATING and bool(instance.stopped)
         )
         return DatabaseAddress(instance.host, instance.read_only_host, instance.state.value, stopped=stopped)
+
+
+def _endpoint_at(client: WorkspaceClient, path: str) -> postgres.Endpoint | None:
+    return client.postgres.get_endpoint(path)
+
+
+def _endpoint_of(client: WorkspaceClient, branch: str) -> postgres.Endpoint | None:
+    """The read-write endpoint of a branch, which has one at most."""
+    listed = itertools.islice(client.postgres.list_endpoints(branch), _MAX_ENDPOINTS)
+    kinds = {None, EndpointType.ENDPOINT_TYPE_READ_WRITE}
+    return next((one for one in listed if (one.status and one.status.endpoint_type) in kinds), None)
 
 
 def _token_of(minted: database.DatabaseCredential | postgres.DatabaseCredential) -> str:

@@ -10,6 +10,7 @@ from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     Absence,
     Creation,
+    PlatformOperation,
     SentRecently,
     deletion_message,
     note_deletion_sent,
@@ -43,22 +44,22 @@ async def delete_catalog(step: Step) -> str:
     """Delete the catalog that was planned for, and wait until it is gone."""
     name = required(step.request.catalog_name)
     deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
+    deleting = PlatformOperation(step, f"deletion of catalog {name}")
 
     async def look() -> bool:
         found = await step.services.platform.catalog(name)
         if found is None:
-            return absence.confirmed()
+            # The platform may still be freeing its name.
+            return await deleting.over() and absence.confirmed()
         absence.reset()
         require_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
-        if deletion.due():
-            if found.instance_name and found.database_name:
-                sent = bool(step.facts.get("catalog_sent"))
-                await require_no_changes_lost(
-                    step, f"catalog {name}", found.instance_name, found.database_name, sent=sent
-                )
+        if await deleting.check() and deletion.due():
+            if found.server and found.database_name and not step.request.discard_status_changes:
+                lost = await step.services.postgres.count_changes(found.server, found.database_name)
+                require_no_changes_lost(step, f"catalog {name}", lost, sent=bool(step.facts.get("catalog_sent")))
             note_deletion_sent(step, "catalog")
             await step.guard()
-            await step.services.platform.delete_catalog(name)
+            deleting.note(await step.services.platform.delete_catalog(name))
             deletion.sent()
             await step.report(0.5, "requested")
         return False

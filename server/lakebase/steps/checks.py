@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from schema.errors import PlatformError, Reason
+from schema.errors import PlatformError, Reason, UnavailableError
 from server.lakebase.plans.differences import describe
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
 # this long. One that does not appear is not ours.
 _APPEARS_SECONDS: Final = 5.0
+# How long a deletion waits for the platform's operation once its resource is gone.
+_FREED_SECONDS: Final = 30.0
+# How often the platform's operation behind a call may fail for a reason that may pass.
+_OPERATION_ATTEMPTS: Final = 3
 # The progress of a step that has sent its request.
 REQUESTED: Final = 0.05
 
@@ -60,6 +64,62 @@ class Absence:
         self._times = 0
 
 
+class PlatformOperation:
+    """The platform's own operation behind a call of a step. Its name is kept, and it is asked only for its error.
+
+    Whether the call has had its effect is what a read of the resource shows.
+
+    Args:
+        step: the step.
+        call: what the call does, "creation of instance orders-pg".
+    """
+
+    def __init__(self, step: Step, call: str) -> None:
+        self._step = step
+        self._call = call
+        self._name = f"platform operation of {call}"
+        self._gone_since: float | None = None
+        self._times = f"failures of {call}"
+
+    def note(self, name: str | None) -> None:
+        """Keep the name of the operation that a call has begun."""
+        if name is not None:
+            self._step.facts[self._name] = name
+
+    async def over(self) -> bool:
+        """Whether the operation of a deletion is over, however it has ended: its resource is gone.
+
+        Until then the platform may keep the name. After a while the operation counts as over: it may never end.
+        """
+        name = self._step.facts.get(self._name)
+        self._gone_since = self._gone_since or time.monotonic()
+        if name is None or time.monotonic() - self._gone_since > _FREED_SECONDS:
+            return True
+        return (await self._step.services.platform.outcome_of(name)).done
+
+    async def check(self, *, last: bool = False) -> bool:
+        """Continue only if the operation has not failed; return whether it is over, so that the call may be repeated.
+
+        A failure that may pass is forgotten, so that the call is sent again; but not with `last`, nor for ever.
+
+        Raises:
+            ApiError: why it has failed.
+        """
+        name = self._step.facts.get(self._name)
+        if name is None:
+            return True
+        outcome = await self._step.services.platform.outcome_of(name)
+        if (failure := outcome.failure) is None:
+            return outcome.done
+        del self._step.facts[self._name]
+        times = self._step.facts[self._times] = self._step.facts.get(self._times, 0) + 1
+        if failure.retryable and (last or times >= _OPERATION_ATTEMPTS):
+            raise PlatformError(
+                Reason.CONTROL_PLANE_REFUSED, f"The platform has failed in the {self._call}: {failure.message}"
+            )
+        raise failure
+
+
 class Creation:
     """The creation of one resource by a step.
 
@@ -76,6 +136,7 @@ class Creation:
         self._step = step
         self._resource = resource
         self._fact = f"creation of {resource} refused"
+        self._operation = PlatformOperation(step, f"creation of {resource}")
         self._recently = SentRecently()
         self._missing_since: float | None = None
 
@@ -84,7 +145,15 @@ class Creation:
         self._step.facts.pop(self._fact, None)
         self._missing_since = None
 
-    async def send(self, create: Callable[[], Awaitable[None]], progress: float, message: str) -> None:
+    async def check(self) -> None:
+        """Continue only if the platform has not failed in the creation of the resource, which exists, but is not ready.
+
+        Raises:
+            ApiError: why it has failed.
+        """
+        await self._operation.check(last=True)
+
+    async def send(self, create: Callable[[], Awaitable[str | None]], progress: float, message: str) -> None:
         """Send the creation and report it, unless it was sent recently. Each look without the resource calls this.
 
         Raises:
@@ -93,10 +162,17 @@ class Creation:
         """
         if refusal := self._step.facts.get(self._fact):
             self._wait_for_it(refusal)
-        elif self._recently.due():
+            return
+        try:
+            over = await self._operation.check()
+        except UnavailableError:
+            # Only an operation that is over says why it has failed, so the creation can be sent again at once.
+            self._recently = SentRecently()
+            raise
+        if over and self._recently.due():
             await self._step.guard()
             try:
-                await create()
+                self._operation.note(await create())
             except PlatformError as error:
                 if error.reason is not Reason.SPEC_CONFLICT:
                     raise
@@ -197,25 +273,19 @@ def require_cost_acknowledged(step: Step, resource: str) -> None:
         )
 
 
-async def require_no_changes_lost(
-    step: Step, resource: str, instance: str, database: str | None = None, *, sent: bool
-) -> None:
+def require_no_changes_lost(step: Step, resource: str, count: int | None, *, sent: bool) -> None:
     """Continue only if no status change is lost against the operator's will. Some may be newer than the plan.
 
     Args:
         step: the step.
         resource: the kind and name of the resource to delete.
-        instance: the instance that may hold status changes.
-        database: one of its databases; None for all.
+        count: how many status changes it holds; None if they cannot be counted.
         sent: whether the deletion was sent before: the changes may not be countable any more.
 
     Raises:
         PlatformError: STATUS_CHANGES_AT_STAKE.
     """
-    if step.request.discard_status_changes:
-        return
-    count = await step.services.postgres.count_changes(instance, database)
-    if count == 0 or (count is None and sent):
+    if step.request.discard_status_changes or count == 0 or (count is None and sent):
         return
     held = "status changes that cannot be counted" if count is None else f"{count:,} status change(s)"
     raise PlatformError(

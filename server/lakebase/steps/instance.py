@@ -1,18 +1,20 @@
-"""The steps that create, change and delete an instance."""
+"""The steps that create, change, delete and undelete an instance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import InstanceChange, InstanceState
+from schema.ports.instances import InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
+from server.lakebase.plans.deletions import changes_in, name_held, total
 from server.lakebase.plans.differences import describe, instance_differences, pending_changes
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
     Absence,
     Creation,
+    PlatformOperation,
     SentRecently,
     deletion_message,
     note_deletion_sent,
@@ -23,6 +25,7 @@ from server.lakebase.steps.checks import (
 )
 
 if TYPE_CHECKING:
+    from schema.ports.instances import Instance
     from server.lakebase.steps.step import Step
 
 _SETTLED: Final = frozenset({InstanceState.AVAILABLE, InstanceState.STOPPED})
@@ -32,12 +35,22 @@ async def create_instance(step: Step) -> str:
     """Create the instance, or find it as wanted; start it if it is stopped; wait until it is available."""
     spec, platform = required(step.request.instance), step.services.platform
     creation, start = Creation(step, f"instance {spec.name}"), SentRecently()
+    starting = PlatformOperation(step, f"start of instance {spec.name}")
+
+    async def create() -> str | None:
+        try:
+            return await platform.create_instance(spec)
+        except PlatformError as error:
+            # A deleted instance may hold the name since the plan was made.
+            if error.reason is Reason.SPEC_CONFLICT and (deleted := await platform.deleted_instance(spec.name)):
+                raise PlatformError(Reason.NAME_HELD, name_held(deleted)) from error
+            raise
 
     async def look() -> bool:
         found = await platform.instance(spec.name)
         if found is None:
             require_cost_acknowledged(step, f"instance {spec.name}")
-            await creation.send(lambda: platform.create_instance(spec), REQUESTED, "requested; the platform starts it")
+            await creation.send(create, REQUESTED, "requested; the platform starts it")
             step.services.instances.forget(spec.name)
             return False
         creation.found()
@@ -45,10 +58,12 @@ async def create_instance(step: Step) -> str:
         if found.state is InstanceState.STOPPED and start.due():
             require_cost_acknowledged(step, f"instance {spec.name}")
             await step.guard()
-            await platform.update_instance(InstanceChange(spec.name, stopped=False))
+            starting.note(await platform.update_instance(InstanceChange(spec.name, stopped=False)))
             start.sent()
         if found.state is InstanceState.AVAILABLE:
             return True
+        await creation.check()
+        await starting.check(last=True)
         await step.report(0.5, f"the instance is {found.state.value}")
         return False
 
@@ -59,7 +74,7 @@ async def create_instance(step: Step) -> str:
 async def update_instance(step: Step) -> str:
     """Request the properties that differ, and wait until they are as wanted."""
     change, platform = required(step.request.change), step.services.platform
-    update = SentRecently()
+    update, updating = SentRecently(), PlatformOperation(step, f"change of instance {change.name}")
 
     async def look() -> bool:
         found = await platform.instance(change.name)
@@ -70,12 +85,13 @@ async def update_instance(step: Step) -> str:
         settled = found.state in _SETTLED
         if settled and not pending:
             return True
-        if settled and update.due():
+        over = await updating.check(last=True)
+        if settled and over and update.due():
             if change.stopped and step.facts.get("hosts_operations"):
                 await step.detach(deleting=False)
             else:
                 await step.guard()
-            await platform.update_instance(change)
+            updating.note(await platform.update_instance(change))
             update.sent()
             step.services.instances.forget(change.name)
         await step.report(0.5, f"the instance is {found.state.value}; {describe(pending)}")
@@ -86,29 +102,68 @@ async def update_instance(step: Step) -> str:
 
 
 async def delete_instance(step: Step) -> str:
-    """Delete the instance that was planned for, and wait until it is gone."""
-    name = required(step.request.instance_name)
+    """Delete the instance that was planned for, or purge the deleted one, and wait until it is gone."""
+    name, purge = required(step.request.instance_name), step.request.purge
+    platform = step.services.platform
     deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
+    deleting = PlatformOperation(step, f"deletion of instance {name}")
+    kept: list[Instance] = []
 
     async def look() -> bool:
-        found = await step.services.platform.instance(name)
+        found = await platform.instance(name)
         if found is None:
-            return absence.confirmed()
+            kept[:] = filter(None, [await platform.deleted_instance(name)])
+            if not (purge and kept):
+                # The platform may still be freeing its name.
+                return await deleting.over() and absence.confirmed()
+            found = kept[0]
         absence.reset()
         require_uid(f"instance {name}", step.facts.get("instance_uid"), found.uid)
-        if found.state is not InstanceState.DELETING and deletion.due():
+        over = await deleting.check()
+        if found.state is not InstanceState.DELETING and over and deletion.due():
             sent = bool(step.facts.get("instance_sent"))
-            await require_no_changes_lost(step, f"instance {name}", name, sent=sent)
+            if found.state is not InstanceState.DELETED and not step.request.discard_status_changes:
+                lost = total(await changes_in(step.services, found))
+                require_no_changes_lost(step, f"instance {name}", lost, sent=sent)
             note_deletion_sent(step, "instance")
             if step.facts.get("hosts_operations"):
                 await step.detach(deleting=True)
             else:
                 await step.guard()
-            await step.services.platform.delete_instance(name)
+            deleting.note(await platform.delete_instance(name, purge=purge))
             deletion.sent()
             step.services.instances.forget(name)
         await step.report(0.5, f"the instance is {found.state.value}")
         return False
 
     await step.until(look)
-    return deletion_message(step, "instance")
+    until = kept[0].purge_at if kept else None
+    restorable = f"; undeleteDatabaseInstance brings it back until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+    return deletion_message(step, "instance") + restorable
+
+
+async def undelete_instance(step: Step) -> str:
+    """Bring the deleted instance back, and wait until it is there."""
+    name, platform = required(step.request.instance_name), step.services.platform
+    undeletion, undeleting = SentRecently(), PlatformOperation(step, f"undeletion of instance {name}")
+
+    async def look() -> bool:
+        found = await platform.instance(name)
+        if found is not None and found.state is not InstanceState.STARTING:
+            return True
+        over = await undeleting.check()
+        if found is None and over and undeletion.due():
+            deleted = await platform.deleted_instance(name)
+            if deleted is None:
+                raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"The instance {name} is purged: it cannot come back.")
+            require_uid(f"instance {name}", step.facts.get("instance_uid"), deleted.uid)
+            require_cost_acknowledged(step, f"instance {name}")
+            await step.guard()
+            undeleting.note(await platform.undelete_instance(name))
+            undeletion.sent()
+            step.services.instances.forget(name)
+        await step.report(REQUESTED, "requested; the platform brings it back")
+        return False
+
+    await step.until(look)
+    return "the instance is back"

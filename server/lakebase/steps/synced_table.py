@@ -14,6 +14,7 @@ from server.lakebase.steps.checks import (
     REQUESTED,
     Absence,
     Creation,
+    PlatformOperation,
     RunStart,
     SentRecently,
     deletion_message,
@@ -49,14 +50,14 @@ async def create_synced_table(step: Step) -> str:
             return True
         if found.state in SYNC_FAILED:
             # The failed run that this step finds is restarted once. If the next run fails too, so does the step.
-            run = await platform.latest_run(found.pipeline_id) if found.pipeline_id else None
+            run = await platform.pipelines.latest_run(found.pipeline_id) if found.pipeline_id else None
             if not found.pipeline_id or run is None:
                 raise _sync_failed(found)
             if run.failed and run.id != step.facts.setdefault("failed_run", run.id):
                 raise _sync_failed(found)
             if run.id == step.facts["failed_run"]:
                 pipeline = found.pipeline_id
-                await restart.send(lambda: platform.start_pipeline(pipeline))
+                await restart.send(lambda: platform.pipelines.start(pipeline))
         await step.report(_sync_progress(found), _sync_message(found))
         return False
 
@@ -68,10 +69,12 @@ async def delete_synced_table(step: Step) -> str:
     """Delete the synced table that was planned for, and its PostgreSQL table, which the platform may leave behind."""
     name, platform = required(step.request.table_name), step.services.platform
     deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
+    deleting = PlatformOperation(step, f"deletion of synced table {name}")
 
     async def look() -> bool:
         found = await platform.synced_table(name)
-        if found is None and not absence.confirmed():
+        # The platform may still be freeing its name.
+        if found is None and not (await deleting.over() and absence.confirmed()):
             return False
         if found is None:
             place = step.facts.get("place")
@@ -79,14 +82,14 @@ async def delete_synced_table(step: Step) -> str:
                 await step.report(0.9, "the platform left its PostgreSQL table behind, which is dropped now")
             return True
         absence.reset()
-        if deletion.due():
+        if await deleting.check() and deletion.due():
             require_uid(f"synced table {name}", step.facts.get("table_uid"), await platform.identity_of(found))
-            if found.instance_name and found.database_name:
+            if found.server and found.database_name:
                 table = location_of(found)
                 step.facts["place"] = [table.instance, table.database, table.schema, table.table]
             note_deletion_sent(step, "table")
             await step.guard()
-            await platform.delete_synced_table(name)
+            deleting.note(await platform.delete_synced_table(name))
             deletion.sent()
         await step.report(0.5, f"the synced table is {found.state.value}")
         return False
@@ -101,7 +104,7 @@ async def keep_grants_and_indexes(step: Step) -> str:
 
     async def look() -> bool:
         found = await step.services.platform.synced_table(name)
-        if found is not None and found.instance_name and found.database_name:
+        if found is not None and found.server and found.database_name:
             present = await step.services.postgres.grants_and_indexes(location_of(found))
             await step.services.grants_and_indexes.add(name, present)
             messages.append(f"kept: {len(present.grants)} grants, {len(present.indexes)} indexes")
@@ -123,11 +126,11 @@ async def sync_table(step: Step) -> str:
         if not found.pipeline_id:
             await step.report(None, "the platform has not named its pipeline yet")
             return False
-        run = await platform.latest_run(found.pipeline_id)
+        run = await platform.pipelines.latest_run(found.pipeline_id)
         before = step.facts.setdefault("run_before", run.id if run and run.done else "")
         if run is None or run.id == before:
             pipeline = found.pipeline_id
-            refusal = await start.send(lambda: platform.start_pipeline(pipeline))
+            refusal = await start.send(lambda: platform.pipelines.start(pipeline))
             await step.report(REQUESTED, refusal or "requested; the pipeline starts")
             return False
         if run.done and (run.failed or found.state in SYNC_FAILED):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Called with the event and the instance's uid, which is empty where the event concerns no single instance.
+    # Called with the event and the endpoint's uid, which is empty where the event concerns no single endpoint.
     Observer = Callable[["Event", str], None]
 
 
@@ -18,4 +18,4 @@ class Event(Enum):
     CREDENTIAL_MINTED = auto()
     LOGIN_ACCEPTED = auto()
     LOGIN_REFUSED = auto()
-    INSTANCE_WOKEN = auto()
+    ENDPOINT_WOKEN = auto()

@@ -34,5 +34,5 @@ class Hooks:
         del template
         await exchange.reply(await respond())
 
-    def observe(self, event: Event, instance: str) -> None:
-        """Take note of an event; `instance` is a uid, or empty where the event concerns no single instance."""
+    def observe(self, event: Event, endpoint: str) -> None:
+        """Take note of an event; `endpoint` is a uid, or empty where the event concerns no single endpoint."""

@@ -14,7 +14,7 @@ class Options(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOCAL_")
 
-    directory: Path = Field(Path(".local/platform"), description="Holds its state and the data of every instance.")
+    directory: Path = Field(Path(".local/platform"), description="Holds its state and the data of every branch.")
     sources: Path | None = Field(
         None, description="Holds the generated source tables. By default `sources` in the directory."
     )
@@ -22,7 +22,7 @@ class Options(BaseSettings):
         0, description="The REST API's port on 127.0.0.1. 0 chooses a free one at the first start and keeps it."
     )
     pg_port: int = Field(
-        0, description="The PostgreSQL port of every instance. 0 chooses a free one at the first start and keeps it."
+        0, description="The PostgreSQL port of every endpoint. 0 chooses a free one at the first start and keeps it."
     )
     user_name: str = Field("operator@example.com", description="The user that the operator's token belongs to.")
     groups: dict[str, list[str]] = Field(
@@ -30,12 +30,28 @@ class Options(BaseSettings):
         description="The members of each group, as JSON: users by e-mail, service principals by client id.",
     )
     scale: float = Field(0.1, gt=0, description="TPC-H's scale factor. 1 is 1,500,000 orders.")
-    start_delay: float = Field(5, ge=0, description="Minimum time in STARTING before an instance is AVAILABLE.")
-    resize_delay: float = Field(3, ge=0, description="Time in UPDATING before PostgreSQL is restarted.")
+    start_delay: float = Field(5, ge=0, description="Minimum time that an endpoint takes to start.")
+    resize_delay: float = Field(3, ge=0, description="Time before PostgreSQL is restarted by a change.")
     wake_delay: float = Field(
-        0.5, ge=0, description="Time between the first attempt to connect to a suspended instance and its start."
+        0.5, ge=0, description="Time between the first attempt to connect to a suspended endpoint and its start."
     )
-    suspend_after: float = Field(0, ge=0, description="Idle time after which an instance is suspended. 0 is never.")
+    suspend_after: float = Field(
+        0, ge=0, description="Idle time after which an endpoint without a time of its own is suspended. 0 is never."
+    )
+    operation_delay: float = Field(
+        0.5, ge=0, description="Minimum time before an operation of the Postgres API is done."
+    )
+    deletion_delay: float = Field(
+        1, ge=0, description="Time for which a synced table that the Postgres API deletes lingers as DELETING."
+    )
+    purge_after: float = Field(7 * 86_400, gt=0, description="Time after which a deleted project or branch is purged.")
+    deleted_are_found: bool = Field(
+        default=True, description="A get shows a deleted project or branch, with its delete_time. False is a 404."
+    )
+    branch_endpoints: bool = Field(
+        default=True,
+        description="A new branch has a read-write endpoint, `primary`. With false a client has to create one.",
+    )
     token_lifetime: float = Field(3600, gt=0, description="Lifetime of credentials and of OAuth access tokens.")
     provisioning_delay: float = Field(0.5, ge=0, description="Time that a synced table stays in PROVISIONING.")
     resources_delay: float = Field(1, ge=0, description="Time that a sync waits for its pipeline's resources.")

@@ -8,6 +8,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform.calls import listing
+from server.local.platform.postgres_routes import POSTGRES
 from server.local.platform.rest import bodies as requests
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import OAuthError, invalid, not_implemented
@@ -42,15 +43,9 @@ def _credential(call: Call) -> dict[str, Any]:
     body = parsed(requests.CredentialBody, call.body)
     if not body.instance_names:
         raise invalid("instance_names is required.")
-    uids = [call.platform.instances.find(name).uid for name in body.instance_names]
+    uids = [call.platform.instances.find(name).endpoint.uid for name in body.instance_names]
     token, expiry = call.platform.credentials.mint(call.caller, uids)
     return {"token": token, "expiration_time": expiry}
-
-
-def _endpoint_credential(call: Call) -> dict[str, Any]:
-    instance, seconds = call.platform.projects.requested(parsed(requests.EndpointCredentialBody, call.body))
-    token, expiry = call.platform.credentials.mint(call.caller, [instance.uid], seconds=seconds)
-    return {"token": token, "expire_time": expiry}
 
 
 def _unimplemented(name: str) -> Handler:
@@ -61,7 +56,7 @@ def _unimplemented(name: str) -> Handler:
 
 
 async def _roles(call: Call) -> dict[str, Any]:
-    return listing(call, "database_instance_roles", await call.platform.roles.all(call["instance"]))
+    return listing(call, "database_instance_roles", await call.platform.instance_roles.all(call["instance"]))
 
 
 # The paths that need no token.
@@ -122,18 +117,18 @@ _DATABASE: list[Route] = [
     (
         "POST",
         "/instances/{instance}/roles",
-        lambda call: call.platform.roles.create(call["instance"], parsed(requests.RoleBody, call.body)),
+        lambda call: call.platform.instance_roles.create(call["instance"], parsed(requests.RoleBody, call.body)),
     ),
     ("GET", "/instances/{instance}/roles", _roles),
     (
         "GET",
         "/instances/{instance}/roles/{name}",
-        lambda call: call.platform.roles.get(call["instance"], call["name"]),
+        lambda call: call.platform.instance_roles.get(call["instance"], call["name"]),
     ),
     (
         "DELETE",
         "/instances/{instance}/roles/{name}",
-        lambda call: call.platform.roles.delete(call["instance"], call["name"], call.query),
+        lambda call: call.platform.instance_roles.delete(call["instance"], call["name"], call.query),
     ),
     ("GET", "/instances/{instance}/catalogs", _unimplemented("List Database Catalogs")),
     ("GET", "/instances/{instance}/synced_tables", _unimplemented("List Synced Database Tables")),
@@ -161,28 +156,6 @@ _DATABASE: list[Route] = [
     ("GET", "/tables/{name}", lambda call: call.platform.catalogs.get_table(call["name"])),
     ("DELETE", "/tables/{name}", lambda call: call.platform.catalogs.delete_table(call["name"])),
     ("POST", "/credentials", _credential),
-]
-
-_POSTGRES: list[Route] = [
-    ("GET", "/projects", lambda call: listing(call, "projects", call.platform.projects.all())),
-    ("GET", "/projects/{project}", lambda call: call.platform.projects.project(**call.params)),
-    (
-        "GET",
-        "/projects/{project}/branches",
-        lambda call: listing(call, "branches", call.platform.projects.branches(**call.params)),
-    ),
-    ("GET", "/projects/{project}/branches/{branch}", lambda call: call.platform.projects.branch(**call.params)),
-    (
-        "GET",
-        "/projects/{project}/branches/{branch}/endpoints",
-        lambda call: listing(call, "endpoints", call.platform.projects.endpoints(**call.params)),
-    ),
-    (
-        "GET",
-        "/projects/{project}/branches/{branch}/endpoints/{endpoint}",
-        lambda call: call.platform.projects.endpoint(**call.params),
-    ),
-    ("POST", "/credentials", _endpoint_credential),
 ]
 
 _UNITY: list[Route] = [
@@ -215,7 +188,7 @@ ROUTES: list[Route] = [
         ("", _OIDC),
         ("/api/2.0/preview/scim/v2", _SCIM),
         ("/api/2.0/database", _DATABASE),
-        ("/api/2.0/postgres", _POSTGRES),
+        ("/api/2.0/postgres", POSTGRES),
         ("/api/2.1/unity-catalog", _UNITY),
         ("/api/2.0/pipelines", _PIPELINES),
     )

@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from server.local.platform.compute.copies import Copies
+from server.local.platform.compute.lifecycle import Lifecycle
+from server.local.platform.compute.watch import Watch
 from server.local.platform.identities.credentials import Credentials
 from server.local.platform.identities.directory import Directory
 from server.local.platform.identities.radius import RadiusServer
 from server.local.platform.instances.instances import Instances
-from server.local.platform.instances.lifecycle import Lifecycle
-from server.local.platform.instances.projects import Projects
-from server.local.platform.instances.roles import Roles
-from server.local.platform.state import Store, free_port
+from server.local.platform.instances.roles import InstanceRoles
+from server.local.platform.projects.branches import Branches
+from server.local.platform.projects.databases import Databases
+from server.local.platform.projects.endpoints import Endpoints
+from server.local.platform.projects.lookup import Lookup
+from server.local.platform.projects.operations import Operations
+from server.local.platform.projects.projects import Projects
+from server.local.platform.projects.roles import Roles
+from server.local.platform.projects.snapshots import Snapshots
+from server.local.platform.projects.terms import Terms
+from server.local.platform.projects.views import Views
+from server.local.platform.state.store import Store, free_port
 from server.local.platform.tables.catalogs import Catalogs
 from server.local.platform.tables.pipelines import Pipelines
 from server.local.platform.tables.synced_tables import SyncedTables
 from server.local.platform.tables.syncs import Syncs
+from server.local.platform.tables.table_resources import TableResources
 from server.local.platform.tables.unity import UnityCatalog
 
 if TYPE_CHECKING:
@@ -45,19 +57,31 @@ class Platform:
         store.save()
         self.credentials = Credentials(store, options, observer)
         self.directory = Directory(store, options)
-        self.lifecycle = Lifecycle(store, options, self.credentials, observer)
-        self.instances = Instances(store, self.lifecycle)
-        self.projects = Projects(store, options)
-        self.unity = UnityCatalog(store)
-        self.catalogs = Catalogs(store, self.lifecycle, self.instances, self.unity)
-        self.syncs = Syncs(store, options, self.lifecycle)
-        self.synced_tables = SyncedTables(store, options, self.instances, self.unity, self.syncs)
+        self.lifecycle = lifecycle = Lifecycle(store, options, observer)
+        self._watch = Watch(store, options, self.credentials, lifecycle)
+        self._copies = copies = Copies(store, options, lifecycle)
+        self.lookup = lookup = Lookup(store, options)
+        self.operations = operations = Operations(store, options)
+        views = Views(copies, self._watch)
+        self.endpoints = endpoints = Endpoints(store, lifecycle, lookup, operations, views)
+        self.branches = branches = Branches(store, options, lifecycle, copies, lookup, operations, endpoints, views)
+        self.projects = projects = Projects(store, options, copies, lookup, operations, endpoints, branches, views)
+        self.snapshots = Snapshots(store, copies, lookup, operations, branches, views)
+        self.databases = Databases(lifecycle, lookup, operations)
+        self.roles = Roles(lifecycle, lookup, operations)
+        self._terms = Terms(store, options, lifecycle, copies, branches)
+        self.instances = instances = Instances(store, lifecycle, projects, endpoints)
+        self.instance_roles = InstanceRoles(instances, self.roles)
+        self.unity = unity = UnityCatalog(store)
+        self.catalogs = Catalogs(store, lifecycle, instances, lookup, operations, unity)
+        self.syncs = Syncs(store, options, lifecycle, lookup)
+        self.synced_tables = SyncedTables(store, options, instances, lookup, unity, self.syncs)
+        self.table_resources = TableResources(store, options, operations, self.synced_tables, self.syncs)
         self.pipelines = Pipelines(store, self.syncs)
-        self.roles = Roles(self.lifecycle, self.instances)
         self._radius: asyncio.DatagramTransport | None = None
 
     async def open(self) -> None:
-        """Start to check PostgreSQL's logins, and resume every instance and sync where it was left.
+        """Start to check PostgreSQL's logins, and resume everything where it was left.
 
         Raises:
             OSError: the RADIUS port is taken.
@@ -68,10 +92,15 @@ class Platform:
             local_addr=("127.0.0.1", state.radius_port),
         )
         self.lifecycle.open()
+        self._copies.open()
+        self._watch.open()
+        self._terms.open()
         self.syncs.open()
+        self.operations.open()
 
     async def close(self) -> None:
-        """Stop every sync and every PostgreSQL."""
+        """Stop every operation, every sync and every PostgreSQL."""
+        await self.operations.close()
         await self.syncs.close()
         await self.lifecycle.close()
         if self._radius:

@@ -33,6 +33,7 @@ ADMIN_MUTATIONS = [
     f'createDatabaseInstance(input: {{name: "{INSTANCE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
     f'updateDatabaseInstance(input: {{name: "{INSTANCE}", stopped: true}}) {{ userErrors {{ code }} }}',
     f'deleteDatabaseInstance(input: {{name: "{INSTANCE}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
+    f'undeleteDatabaseInstance(input: {{name: "{INSTANCE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
     f'createDatabaseCatalog(input: {{name: "{CATALOG}", instanceName: "{INSTANCE}", databaseName: "orders"}}) {{ userErrors {{ code }} }}',
     f'deleteDatabaseCatalog(input: {{name: "{CATALOG}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
     f'createSyncedTable(input: {{name: "{TABLE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',

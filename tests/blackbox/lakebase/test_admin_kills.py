@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from databricks.sdk.service import postgres
 from databricks.sdk.service.database import SyncedTableState
 
-from tests.servers.operator import CATALOG, HASTE, INSTANCE, TABLE, Operator, operated, plain_id
+from tests.servers.flavours import FLAVOURS, PROVISIONED, Flavour
+from tests.servers.operator import HASTE, TABLE, Operator, operated, plain_id
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform, synced_table
 from tests.servers.process import PATIENCE_SECONDS, free_port, wait_for
 from tests.support.calibration import hold
@@ -26,22 +28,25 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-API = "/api/2.0/database"
 PROVISION: tuple[str, dict[str, object]] = ("provisionLakebase", {"acknowledgeCost": True})
-TEARDOWN: tuple[str, dict[str, object]] = ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
+TEARDOWN: tuple[str, dict[str, object]] = (
+    "teardownLakebase",
+    {"confirmDeletion": True, "discardStatusChanges": True, "purge": True},
+)
 REFRESH: tuple[str, dict[str, object]] = ("refreshSyncedTable", {"name": TABLE})
 # For each call at which the server is killed: its mutation, and whether the operation is durable by then.
 BOUNDARIES = {
-    "create instance": (PROVISION, "POST", f"{API}/instances", False),
-    "create catalog": (PROVISION, "POST", f"{API}/catalogs", False),
-    "create table": (PROVISION, "POST", f"{API}/synced_tables", True),
-    "start sync": (REFRESH, "POST", "/api/2.0/pipelines/.*/updates", True),
-    "delete table": (TEARDOWN, "DELETE", f"{API}/synced_tables/{TABLE}", True),
-    "delete catalog": (TEARDOWN, "DELETE", f"{API}/catalogs/{CATALOG}", True),
-    "delete instance": (TEARDOWN, "DELETE", f"{API}/instances/{INSTANCE}", False),
+    "create instance": (PROVISION, False),
+    "create catalog": (PROVISION, False),
+    "create table": (PROVISION, True),
+    "start sync": (REFRESH, True),
+    "delete table": (TEARDOWN, True),
+    "delete catalog": (TEARDOWN, True),
+    "delete instance": (TEARDOWN, False),
 }
 ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
 SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
+START_SYNC = {"start sync": ("POST", "/api/2.0/pipelines/.*/updates")}
 # For a server that is killed: its lease ends soon. If it is renewed too late, no other server is there to claim it.
 SOON_OVER = MappingProxyType(
     {**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 0.3, "server.lakebase.execution.HEARTBEAT_SECONDS": 0.1}
@@ -56,54 +61,61 @@ PRODUCT: Mapping[str, float] = MappingProxyType({})
 LEASE_SECONDS, LOOK_SECONDS = 7, 5
 
 
-@pytest.fixture(scope="module")
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the module's own, as quick as it can be."""
+class Kept(NamedTuple):
+    """A platform, and the flavour of the instances that are kept there."""
+
+    platform: LocalPlatform
+    flavour: Flavour
+
+
+@pytest.fixture(scope="module", params=FLAVOURS, ids=lambda flavour: flavour.name)
+def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
+    """A platform of the flavour's own, as quick as it can be."""
     with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
-        yield platform
+        yield Kept(platform, request.param)
 
 
-def served(
-    platform: LocalPlatform, altered: Mapping[str, float], *, port: int | None = None
-) -> AbstractContextManager[Operator]:
+def served(kept: Kept, altered: Mapping[str, float], *, port: int | None = None) -> AbstractContextManager[Operator]:
     """An operator of a server with these constants changed; without any it is the server as it is."""
-    return operated(platform, port=port, module="tests.servers.hasty" if altered else "server", altered=altered)
+    module = "tests.servers.hasty" if altered else "server"
+    return operated(kept.platform, port=port, module=module, altered=altered, **kept.flavour.settings)
 
 
-def counts(platform: LocalPlatform) -> dict[str, int]:
+def counts(kept: Kept) -> dict[str, int]:
     """The number of each kind of resource."""
-    return {kind: len(found) for kind, found in platform.inventory().items()}
+    return kept.flavour.counts(kept.platform)
 
 
-def killed_at(platform: LocalPlatform, operator: Operator, call: str, moment: str) -> dict[str, Any]:
+def killed_at(kept: Kept, operator: Operator, call: str, moment: str) -> dict[str, Any]:
     """Send the mutation that makes this call, and kill the server while the platform holds the call; return the payload."""
-    (mutation, values), method, path, durable = BOUNDARIES[call]
-    platform.fault(moment, method=method, path=path, times=1)
+    (mutation, values), durable = BOUNDARIES[call]
+    method, path = {**kept.flavour.calls(), **START_SYNC}[call]
+    kept.platform.fault(moment, method=method, path=path, times=1)
     payload = operator.send(mutation, **values)
 
     def reached() -> bool:
         # The next heartbeat may be what makes it durable.
         operation = operator.operation(payload["operation"]["id"])
-        return bool(platform.held() and operation and operation["durable"] == durable)
+        return bool(kept.platform.held() and operation and operation["durable"] == durable)
 
     wait_for(reached, what=lambda: f"{call} to be held: {operator.server.log()[-2000:]}")
     operator.server.kill()
-    wait_for(lambda: not platform.held(), what=lambda: "the platform to see that its client is gone")
+    wait_for(lambda: not kept.platform.held(), what=lambda: "the platform to see that its client is gone")
     return payload
 
 
 def check_succession(
-    platform: LocalPlatform, call: str, moment: str, *, victim: Mapping[str, float], heir: Mapping[str, float]
+    kept: Kept, call: str, moment: str, *, victim: Mapping[str, float], heir: Mapping[str, float]
 ) -> float:
     """Kill a server at a call, and let another one resume; return the seconds until it does."""
-    (mutation, values), _, _, durable = BOUNDARIES[call]
-    with served(platform, victim) as operator:
+    (mutation, values), durable = BOUNDARIES[call]
+    with served(kept, victim) as operator:
         if mutation != PROVISION[0]:
             operator.provisioned()
-        elif any(counts(platform).values()):
+        elif any(counts(kept).values()):
             operator.done(TEARDOWN[0], **TEARDOWN[1])
-        payload = killed_at(platform, operator, call, moment)
-    with served(platform, heir) as operator:
+        payload = killed_at(kept, operator, call, moment)
+    with served(kept, heir) as operator:
         started = time.monotonic()
         id_ = payload["operation"]["id"]
         if not durable:
@@ -115,21 +127,23 @@ def check_succession(
         seconds = time.monotonic() - started
         if payload["operation"]:
             assert operator.ended(payload)["state"] == "SUCCEEDED"
-        assert set(counts(platform).values()) == ({0} if mutation == TEARDOWN[0] else {1})
+        number = 0 if mutation == TEARDOWN[0] else 1
+        # A project that is purged is gone for the reads of the API at once, and its PostgreSQL soon.
+        wait_for(lambda: set(counts(kept).values()) == {number}, what=lambda: f"{number} of each, not {counts(kept)}")
     return seconds
 
 
 @pytest.mark.parametrize(("call", "moment"), SAMPLE)
-def test_a_successor_resumes_after_a_kill(platform: LocalPlatform, call: str, moment: str) -> None:
+def test_a_successor_resumes_after_a_kill(kept: Kept, call: str, moment: str) -> None:
     """A durable operation is resumed by itself, and one in memory when the mutation is sent again. Nothing is doubled."""
-    check_succession(platform, call, moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
+    check_succession(kept, call, moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("call", "moment"), ALL)
-def test_a_successor_resumes_within_ten_seconds_of_a_kill(platform: LocalPlatform, call: str, moment: str) -> None:
+def test_a_successor_resumes_within_ten_seconds_of_a_kill(kept: Kept, call: str, moment: str) -> None:
     """The same at every call, with the server's own leases."""
-    seconds = check_succession(platform, call, moment, victim=PRODUCT, heir=PRODUCT)
+    seconds = check_succession(kept, call, moment, victim=PRODUCT, heir=PRODUCT)
     hold(f"succession at {call}, {moment}", seconds, computing_seconds=3, waiting_seconds=LEASE_SECONDS)
 
 
@@ -146,11 +160,11 @@ def claimed(operator: Operator, payload: dict[str, Any]) -> bool:
     return any(plain_id(payload["operation"]["id"]) in line for line in lines)
 
 
-def check_survivor(platform: LocalPlatform, *, victim: Mapping[str, float], heir: Mapping[str, float]) -> float:
+def check_survivor(kept: Kept, *, victim: Mapping[str, float], heir: Mapping[str, float]) -> float:
     """Kill one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
-    with served(platform, heir) as survivor, served(platform, victim) as operator:
+    with served(kept, heir) as survivor, served(kept, victim) as operator:
         operator.provisioned()
-        payload = killed_at(platform, operator, "start sync", "hold_after")
+        payload = killed_at(kept, operator, "start sync", "hold_after")
         killed = time.monotonic()
         assert survivor.operation(payload["operation"]["id"]) is not None
         wait_for(lambda: claimed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
@@ -160,24 +174,24 @@ def check_survivor(platform: LocalPlatform, *, victim: Mapping[str, float], heir
     return seconds
 
 
-def test_another_process_resumes_the_operation(platform: LocalPlatform) -> None:
+def test_another_process_resumes_the_operation(kept: Kept) -> None:
     """A process that has seen an unfinished operation keeps searching, so the killed one need not come back."""
-    check_survivor(platform, victim=SOON_OVER, heir=LOOKS_OFTEN)
+    check_survivor(kept, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_another_process_resumes_the_operation_within_twelve_seconds(platform: LocalPlatform) -> None:
+def test_another_process_resumes_the_operation_within_twelve_seconds(kept: Kept) -> None:
     """It searches every five seconds, with the server's own leases."""
-    seconds = check_survivor(platform, victim=PRODUCT, heir=PRODUCT)
+    seconds = check_survivor(kept, victim=PRODUCT, heir=PRODUCT)
     hold("taken up by a survivor", seconds, computing_seconds=5, waiting_seconds=LEASE_SECONDS)
 
 
-def check_release(platform: LocalPlatform, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
+def check_release(kept: Kept, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
     """Stop one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
-    with served(platform, heir) as survivor, served(platform, stopped) as operator:
+    with served(kept, heir) as survivor, served(kept, stopped) as operator:
         operator.provisioned()
         # With this fault the step never ends, and looks again and again.
-        platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
+        kept.platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
         payload = operator.send(REFRESH[0], **REFRESH[1])
         wait_for(
             lambda: "tries again" in str(operator.operation(payload["operation"]["id"])),
@@ -189,7 +203,7 @@ def check_release(platform: LocalPlatform, *, stopped: Mapping[str, float], heir
         assert operator.server.process.wait(PATIENCE_SECONDS) == 0
         began = time.monotonic()
         hold("stopped at its work", began - stopping, computing_seconds=5)
-        platform.clear_faults()
+        kept.platform.clear_faults()
         assert "stop cut short" not in operator.server.log()
         wait_for(lambda: resumed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - began
@@ -198,33 +212,48 @@ def check_release(platform: LocalPlatform, *, stopped: Mapping[str, float], heir
     return seconds
 
 
-def test_a_stopped_process_releases_its_operations(platform: LocalPlatform) -> None:
+def test_a_stopped_process_releases_its_operations(kept: Kept) -> None:
     """It stops between two looks, with exit code 0; another process resumes, though the lease would last for an hour."""
-    check_release(platform, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
+    check_release(kept, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_a_released_operation_is_resumed_within_ten_seconds(platform: LocalPlatform) -> None:
+def test_a_released_operation_is_resumed_within_ten_seconds(kept: Kept) -> None:
     """By a process that searches every five seconds."""
-    seconds = check_release(platform, stopped=PRODUCT, heir=PRODUCT)
+    seconds = check_release(kept, stopped=PRODUCT, heir=PRODUCT)
     hold("let go of and taken up", seconds, computing_seconds=5, waiting_seconds=LOOK_SECONDS)
 
 
-def test_a_namesake_created_meanwhile_is_not_deleted(platform: LocalPlatform) -> None:
+def replace_table(kept: Kept) -> None:
+    """Delete the synced table as another client does, and create another one of its name."""
+    workspace = kept.platform.workspace()
+    if kept.flavour is PROVISIONED:
+        workspace.database.delete_synced_database_table(TABLE, purge_data=True)
+        workspace.database.create_synced_database_table(synced_table(TABLE))
+        kept.platform.wait_for_table(TABLE, SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE)
+        return
+    workspace.postgres.delete_synced_table(f"synced_tables/{TABLE}").wait()
+    spec = postgres.SyncedTableSyncedTableSpec(
+        source_table_full_name="samples.tpch.orders",
+        primary_key_columns=["o_orderkey"],
+        scheduling_policy=postgres.SyncedTableSyncedTableSpecSyncedTableSchedulingPolicy.SNAPSHOT,
+        new_pipeline_spec=postgres.NewPipelineSpec(storage_catalog="main", storage_schema="lakebase_meta"),
+    )
+    workspace.postgres.create_synced_table(postgres.SyncedTable(spec=spec), TABLE).wait()
+
+
+def test_a_namesake_created_meanwhile_is_not_deleted(kept: Kept) -> None:
     """A teardown was interrupted before it deleted the table. It finds another table of that name, and stops."""
     port = free_port()
-    with served(platform, SOON_OVER, port=port) as operator:
+    with served(kept, SOON_OVER, port=port) as operator:
         operator.provisioned()
-        payload = killed_at(platform, operator, "delete table", "hold_before")
-    database = platform.workspace().database
-    database.delete_synced_database_table(TABLE, purge_data=True)
-    database.create_synced_database_table(synced_table(TABLE))
-    platform.wait_for_table(TABLE, SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE)
-    namesake = platform.inventory()["synced_tables"]
-    with served(platform, LOOKS_OFTEN, port=port) as operator:
+        payload = killed_at(kept, operator, "delete table", "hold_before")
+    replace_table(kept)
+    namesake = [table["uid"] for table in kept.platform.inventory()["synced_tables"]]
+    with served(kept, LOOKS_OFTEN, port=port) as operator:
         ended = operator.ended(payload)
         assert ended["state"] == "FAILED"
         assert ended["failure"]["reason"] == "NAMESAKE_FOUND"
         assert [step["state"] for step in ended["steps"]] == ["FAILED", "SKIPPED", "SKIPPED"]
-    assert platform.inventory()["synced_tables"] == namesake
-    assert set(counts(platform).values()) == {1}
+    assert [table["uid"] for table in kept.platform.inventory()["synced_tables"]] == namesake
+    assert set(counts(kept).values()) == {1}

@@ -65,9 +65,9 @@ TAKEN: dict[str, tuple[str, dict[str, object], str, str]] = {
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
-    """A platform of the module's own, as quick as it can be, with a project that is no instance."""
+    """A platform of the module's own, as quick as it can be, with a deleted project that holds its name."""
     with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
-        platform.add_project("taken")
+        platform.hold_name("taken")
         yield platform
 
 

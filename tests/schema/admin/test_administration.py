@@ -12,6 +12,7 @@ from schema.admin import guard as admin
 from schema.errors import ForbiddenError, Reason, UnavailableError
 from schema.permissions import Role
 from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.relay.node import encode_global_id
 from tests.schema.recording import SCHEMA, UNSET, RecordingAdministration, answer, context, operation, reasons, run
 from tests.support.clock import in_virtual_time, now
@@ -504,7 +505,7 @@ async def test_an_operation_is_found_by_its_id() -> None:
 @pytest.mark.parametrize(
     ("port", "served"),
     [
-        (ports.InstanceState, "DatabaseInstanceState"),
+        (instance_ports.InstanceState, "DatabaseInstanceState"),
         (ports.SyncState, "SyncedTableState"),
         (ports.SyncPolicy, "SyncPolicy"),
         (ports.OperationKind, "OperationKind"),

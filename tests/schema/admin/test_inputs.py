@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.relay.node import encode_global_id
 from tests.schema.recording import CONFIGURED, SCHEMA, UNSET, RecordingAdministration, answer, context, reasons, run
 
@@ -289,7 +290,7 @@ async def test_a_configured_name_is_checked_too() -> None:
         ("createDatabaseInstance", '{name: "a", acknowledgeCost: null}'),
         ("createDatabaseInstance", "{}"),
         ("createSyncedTable", '{name: "a.b.c", policy: SOMETIMES}'),
-        ("deleteDatabaseInstance", '{name: "a", purge: false}'),
+        ("deleteDatabaseInstance", '{name: "a", force: true}'),
     ],
 )
 async def test_what_the_schema_does_not_allow_is_never_run(mutation: str, given: str) -> None:
@@ -305,7 +306,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
     (
         "createDatabaseInstance",
         {"name": "a" * 63},
-        ports.AdminRequest(ports.OperationKind.CREATE_INSTANCE, instance=ports.InstanceSpec("a" * 63)),
+        ports.AdminRequest(ports.OperationKind.CREATE_INSTANCE, instance=instance_ports.InstanceSpec("a" * 63)),
     ),
     (
         "createDatabaseInstance",
@@ -320,7 +321,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         },
         ports.AdminRequest(
             ports.OperationKind.CREATE_INSTANCE,
-            instance=ports.InstanceSpec("A-1", "CU_8", 2, readable_secondaries=True, retention_days=35),
+            instance=instance_ports.InstanceSpec("A-1", "CU_8", 2, readable_secondaries=True, retention_days=35),
             acknowledge_cost=True,
             dry_run=True,
         ),
@@ -330,7 +331,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         {"name": "a", "stopped": False, "capacity": "CU_2", "acknowledgeCost": True},
         ports.AdminRequest(
             ports.OperationKind.UPDATE_INSTANCE,
-            change=ports.InstanceChange("a", capacity="CU_2", stopped=False),
+            change=instance_ports.InstanceChange("a", capacity="CU_2", stopped=False),
             acknowledge_cost=True,
         ),
     ),
@@ -339,7 +340,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         {"name": "a", "enableReadableSecondaries": True, "retentionWindowInDays": 2, "dryRun": True},
         ports.AdminRequest(
             ports.OperationKind.UPDATE_INSTANCE,
-            change=ports.InstanceChange("a", readable_secondaries=True, retention_days=2),
+            change=instance_ports.InstanceChange("a", readable_secondaries=True, retention_days=2),
             dry_run=True,
         ),
     ),
@@ -427,7 +428,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         {"acknowledgeCost": True},
         ports.AdminRequest(
             ports.OperationKind.PROVISION,
-            instance=ports.InstanceSpec("orders-pg"),
+            instance=instance_ports.InstanceSpec("orders-pg"),
             catalog=ports.CatalogSpec("orders", "orders-pg", "orders_db"),
             table=ports.SyncedTableSpec(TABLE),
             acknowledge_cost=True,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.ports import administration as ports
+from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditEntry, AuditFilter, AuditOutcome
 from schema.relay.node import encode_global_id
 from schema.relay.pagination import opaque
@@ -25,15 +25,15 @@ OPERATIONS = """query($first: Int, $after: String) { operations(first: $first, a
     edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
 
 
-def pages_of(sizes: list[int]) -> tuple[list[str], dict[str | None, ports.InstancePage]]:
+def pages_of(sizes: list[int]) -> tuple[list[str], dict[str | None, instance_ports.InstancePage]]:
     """Names, and the platform's pages of these sizes that hold them."""
     names = [f"i{number}" for number in range(sum(sizes))]
-    pages: dict[str | None, ports.InstancePage] = {}
+    pages: dict[str | None, instance_ports.InstancePage] = {}
     taken = 0
     for index, size in enumerate(sizes):
         token = f"to/ken+{index}=" if index else None
         following = f"to/ken+{index + 1}=" if index + 1 < len(sizes) else None
-        pages[token] = ports.InstancePage([instance(name) for name in names[taken : taken + size]], following)
+        pages[token] = instance_ports.InstancePage([instance(name) for name in names[taken : taken + size]], following)
         taken += size
     return names, pages
 
@@ -91,7 +91,9 @@ async def test_a_cursor_outlives_its_instance() -> None:
     _, pages = pages_of([4])
     after = (await page(RecordingAdministration(pages=pages), INSTANCES, 2))["pageInfo"]["endCursor"]
     for left in (["i0", "i2", "i3"], ["h9", "i0", "i1", "i2", "i3"]):
-        now: dict[str | None, ports.InstancePage] = {None: ports.InstancePage([instance(name) for name in left], None)}
+        now: dict[str | None, instance_ports.InstancePage] = {
+            None: instance_ports.InstancePage([instance(name) for name in left], None)
+        }
         rest = await page(RecordingAdministration(pages=now), INSTANCES, None, after)
         assert [edge["node"]["name"] for edge in rest["edges"]] == ["i2", "i3"]
 
@@ -106,8 +108,8 @@ async def test_a_page_after_nothing_has_no_previous_page() -> None:
     def left(*names: str, later: tuple[str, ...]) -> RecordingAdministration:
         return RecordingAdministration(
             pages={
-                None: ports.InstancePage([instance(name) for name in names], second_token),
-                second_token: ports.InstancePage([instance(name) for name in later], None),
+                None: instance_ports.InstancePage([instance(name) for name in names], second_token),
+                second_token: instance_ports.InstancePage([instance(name) for name in later], None),
             }
         )
 

@@ -37,6 +37,14 @@ ARGUMENTS = {
     "createDatabaseInstance": '(input: {name: "orders-pg"})',
     "updateDatabaseInstance": '(input: {name: "orders-pg", stopped: true})',
     "deleteDatabaseInstance": '(input: {name: "orders-pg"})',
+    "undeleteDatabaseInstance": '(input: {name: "orders-pg"})',
+    "createDatabaseBranch": '(input: {name: "dev"})',
+    "updateDatabaseBranch": '(input: {name: "dev", protected: true})',
+    "deleteDatabaseBranch": '(input: {name: "dev"})',
+    "undeleteDatabaseBranch": '(input: {name: "dev"})',
+    "restoreDatabase": '(input: {to: "2026-11-23T12:00:00Z"})',
+    "createDatabaseSnapshot": '(input: {name: "monday"})',
+    "deleteDatabaseSnapshot": '(input: {name: "monday"})',
     "createDatabaseCatalog": '(input: {name: "orders", instanceName: "orders-pg", databaseName: "orders"})',
     "deleteDatabaseCatalog": '(input: {name: "orders"})',
     "createSyncedTable": '(input: {name: "orders.public.orders_synced"})',
@@ -49,6 +57,8 @@ KEYS = {
     "DatabaseCatalog": "orders",
     "SyncedTable": "orders.public.orders_synced",
     "AdminAuditEntry": "6f1ed002-ab55-4f4e-a7d3-0b1f1c9dc1a5",
+    "DatabaseBranch": "orders-pg/dev",
+    "DatabaseEndpoint": "orders-pg/dev/primary",
 }
 
 

@@ -21,7 +21,7 @@ def test_the_settings_table_stands_in_the_readme() -> None:
     [
         ("orders-pg", None, "orders-pg", "orders-pg"),
         (None, "projects/orders-pg/branches/production/endpoints/primary", "orders-pg", "orders-pg"),
-        ("Orders-PG", "projects/orders-pg/branches/production/endpoints/primary", "Orders-PG", "orders-pg"),
+        ("Orders-PG", "projects/orders-pg/branches/production/endpoints/primary", "orders-pg", "orders-pg"),
         (None, "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
         ("orders-pg", "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
         ("orders-pg", "projects/orders-pg/branches/production/endpoints/other", None, "orders-pg"),

@@ -1,4 +1,4 @@
-"""The platform's secrets: access tokens for the REST API, and credentials with which a user logs in at an instance."""
+"""The platform's secrets: access tokens for the REST API, and credentials with which a user logs in at an endpoint."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from server.local.platform.events import Event
-from server.local.platform.state import Token
+from server.local.platform.state.store import Token
+from server.local.platform.state.times import stamp
 
 if TYPE_CHECKING:
     from server.local.platform.events import Observer
     from server.local.platform.options import Options
-    from server.local.platform.state import Store
+    from server.local.platform.state.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Identity:
 
 
 class Credentials:
-    """All tokens. Only their digests are stored. `last_login` is in Unix time, by the instance's uid."""
+    """All tokens. Only their digests are stored. `last_login` is in Unix time, by the endpoint's uid."""
 
     def __init__(self, store: Store, options: Options, observer: Observer) -> None:
         self._store = store
@@ -53,12 +53,12 @@ class Credentials:
             return None
         return self._issue(state.access_tokens, "eyJ", Token(user=client_id, expires=self._expiry()))
 
-    def mint(self, identity: Identity, instances: list[str], *, seconds: float | None = None) -> tuple[str, str]:
+    def mint(self, identity: Identity, endpoints: list[str], *, seconds: float | None = None) -> tuple[str, str]:
         """Mint a credential.
 
         Args:
             identity: the user or service principal that may log in with it.
-            instances: the uids of the instances it is valid for.
+            endpoints: the uids of the endpoints it is valid for.
             seconds: its lifetime, if that is shorter than the platform's `token_lifetime`.
 
         Returns:
@@ -66,19 +66,18 @@ class Credentials:
         """
         self._observer(Event.CREDENTIAL_MINTED, "")
         expires = self._expiry() if seconds is None else min(self._expiry(), time.time() + seconds)
-        token = Token(user=identity.name, expires=expires, instances=instances)
-        expiry = datetime.fromtimestamp(expires, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        token = Token(user=identity.name, expires=expires, endpoints=endpoints)
         # Short, because RADIUS carries passwords of up to 128 bytes.
-        return self._issue(self._store.state.credentials, "lb", token), expiry
+        return self._issue(self._store.state.credentials, "lb", token), stamp(expires)
 
-    def check(self, user: str, password: str, instance: str) -> bool:
-        """Whether the password is a valid credential of the user for the instance with this uid."""
+    def check(self, user: str, password: str, endpoint: str) -> bool:
+        """Whether the password is a valid credential of the user for the endpoint with this uid."""
         token = self._store.state.credentials.get(_digest(password))
         now = time.time()
-        valid = token is not None and token.user == user and instance in token.instances and token.expires > now
+        valid = token is not None and token.user == user and endpoint in token.endpoints and token.expires > now
         if valid:
-            self.last_login[instance] = now
-        self._observer(Event.LOGIN_ACCEPTED if valid else Event.LOGIN_REFUSED, instance)
+            self.last_login[endpoint] = now
+        self._observer(Event.LOGIN_ACCEPTED if valid else Event.LOGIN_REFUSED, endpoint)
         return valid
 
     def _expiry(self) -> float:

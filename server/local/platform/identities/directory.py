@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from server.local.platform.identities.credentials import Identity
     from server.local.platform.options import Options
-    from server.local.platform.state import Store
+    from server.local.platform.state.store import Store
 
 _FILTER = re.compile(r'\s*(\w+)\s+eq\s+"([^"]*)"\s*', re.IGNORECASE)
 _MOST = 10_000

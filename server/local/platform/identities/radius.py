@@ -21,7 +21,7 @@ class RadiusServer(asyncio.DatagramProtocol):
 
     Args:
         secret: shared with PostgreSQL.
-        check: takes the user name, the password and the NAS identifier, which is the instance's uid;
+        check: takes the user name, the password and the NAS identifier, which is the endpoint's uid;
             returns whether the login is accepted.
     """
 

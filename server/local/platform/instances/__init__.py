@@ -1,4 +1,4 @@
-"""The platform's database instances: their REST resources, their lifecycle, and the PostgreSQL servers behind them.
+"""The Database Instance API, which shows each project as an instance: its default branch, and that one's primary.
 
-Read `lifecycle.py` first.
+Read `instances.py` first.
 """

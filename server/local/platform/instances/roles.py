@@ -6,60 +6,54 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from server.local.platform.instances import sql
+from server.local.platform.compute import sql
 from server.local.platform.rest.bodies import RoleBody, boolean
-from server.local.platform.rest.errors import conflict, exists, invalid, not_found
+from server.local.platform.rest.errors import PlatformError, conflict, exists, invalid, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from server.local.platform.instances.instances import Instances
-    from server.local.platform.instances.lifecycle import Lifecycle
-
-_MAX_NAME_BYTES = 63
-_ROLES = """
-SELECT rolname, rolbypassrls, rolcreatedb, rolcreaterole, shobj_description(oid, 'pg_authid') AS identity,
-       EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = 'databricks_superuser'::regrole)
-           AS superuser
-FROM pg_roles r
-WHERE shobj_description(oid, 'pg_authid') IN ('GROUP', 'PG_ONLY', 'SERVICE_PRINCIPAL', 'USER')
-ORDER BY rolname
-"""
+    from server.local.platform.projects.roles import Roles
 
 
-class Roles:
-    """The roles. They live in PostgreSQL alone, and a role's comment says what kind of identity it stands for."""
+class InstanceRoles:
+    """The roles of an instance's default branch."""
 
-    def __init__(self, lifecycle: Lifecycle, instances: Instances) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, instances: Instances, roles: Roles) -> None:
         self._instances = instances
+        self._roles = roles
 
     async def create(self, instance_name: str, body: RoleBody) -> dict[str, Any]:
         """Create a role. Its identity can log in with it, unless that is a group."""
         name = body.name or ""
-        if not 1 <= len(name.encode()) <= _MAX_NAME_BYTES or "\0" in name or name.startswith(("pg_", "databricks_")):
+        if not sql.is_name(name):
             raise invalid(f"Role name {name!r} is invalid.")
-        options = ["NOLOGIN" if body.identity_type == "GROUP" else "LOGIN"]
-        options += [option.upper() for option, given in body.attributes.model_dump().items() if given]
-        role = sql.quoted(name)
-        connection = await self._lifecycle.connect(self._instances.find(instance_name))
+        identity = body.identity_type or "PG_ONLY"
+        # A role that has no identity may log in with a credential, too.
+        auth_method = "NO_LOGIN" if identity == "GROUP" else "LAKEBASE_OAUTH_V1"
+        role = sql.PostgresRole(
+            name,
+            identity,
+            sql.id_of(name),
+            auth_method,
+            **body.attributes.model_dump(),
+            superuser=bool(body.membership_role),
+        )
+        connection = await self._instances.connect(instance_name)
         try:
             if await sql.role_exists(connection, name):
                 raise exists(f"Role '{name}' already exists in instance '{instance_name}'.")
-            await connection.execute(
-                f"CREATE ROLE {role} {' '.join(options)}; COMMENT ON ROLE {role} IS '{body.identity_type or 'PG_ONLY'}'"
-            )
-            if body.membership_role:
-                await connection.execute(f"GRANT databricks_superuser TO {role}")
+            await sql.put_role(connection, role, known=False)
         finally:
             connection.terminate()
         return await self.get(instance_name, name)
 
     async def all(self, instance_name: str) -> list[dict[str, Any]]:
         """Every DatabaseInstanceRole, ordered by name."""
-        connection = await self._lifecycle.connect(self._instances.find(instance_name))
+        connection = await self._instances.connect(instance_name)
         try:
-            return [_as_json(row, instance_name) for row in await connection.fetch(_ROLES)]
+            return [_as_json(role, instance_name) for role in await sql.roles(connection)]
         finally:
             connection.terminate()
 
@@ -72,49 +66,34 @@ class Roles:
 
     async def delete(self, instance_name: str, name: str, query: Mapping[str, str]) -> None:
         """Drop a role. Its objects go to `reassign_owned_to`; without that a role with objects is refused."""
-        instance = self._instances.find(instance_name)
         try:
             await self.get(instance_name, name)
-        except Exception:
+        except PlatformError:
             if boolean(query, "allow_missing"):
                 return
             raise
-        role = sql.quoted(name)
         if new_owner := query.get("reassign_owned_to"):
             await self.get(instance_name, new_owner)
-            await self._reassign(instance_name, role, sql.quoted(new_owner))
-        connection = await self._lifecycle.connect(instance)
+            project, branch = self._instances.served(instance_name)
+            await self._roles.reassign(project, branch, name, new_owner)
+        connection = await self._instances.connect(instance_name)
         try:
-            await connection.execute(f"DROP ROLE {role}")
+            await connection.execute(f"DROP ROLE {sql.quoted(name)}")
         except asyncpg.DependentObjectsStillExistError as error:
             raise conflict(f"Role '{name}' still owns objects: {error.detail}") from None
         finally:
             connection.terminate()
 
-    async def _reassign(self, instance_name: str, role: str, new_owner: str) -> None:
-        instance = self._instances.find(instance_name)
-        connection = await self._lifecycle.connect(instance)
-        try:
-            rows = await connection.fetch("SELECT datname FROM pg_database WHERE datallowconn")
-        finally:
-            connection.terminate()
-        for row in rows:
-            connection = await self._lifecycle.connect(instance, row["datname"])
-            try:
-                await connection.execute(f"REASSIGN OWNED BY {role} TO {new_owner}; DROP OWNED BY {role}")
-            finally:
-                connection.terminate()
 
-
-def _as_json(row: Any, instance_name: str) -> dict[str, Any]:
-    attributes = {"bypassrls": row["rolbypassrls"], "createdb": row["rolcreatedb"], "createrole": row["rolcreaterole"]}
+def _as_json(role: sql.PostgresRole, instance_name: str) -> dict[str, Any]:
+    attributes = {"bypassrls": role.bypassrls, "createdb": role.createdb, "createrole": role.createrole}
     reply = {
-        "name": row["rolname"],
+        "name": role.name,
         "instance_name": instance_name,
-        "identity_type": row["identity"],
+        "identity_type": role.identity,
         "attributes": attributes,
         "effective_attributes": attributes,
     }
-    if row["superuser"]:
+    if role.superuser:
         reply["membership_role"] = "DATABRICKS_SUPERUSER"
     return reply

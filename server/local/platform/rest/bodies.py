@@ -23,12 +23,14 @@ _MAX_PAGE = 100
 _TABLE_PARTS = 3
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A body of which unknown fields are ignored."""
+
     # As the platform reads JSON: "7" is not a number, and unknown fields are ignored.
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
-class InstanceBody(_Body):
+class InstanceBody(Body):
     """A DatabaseInstance as a client sends it."""
 
     name: str | None = None
@@ -43,7 +45,7 @@ class InstanceBody(_Body):
     parent_instance_ref: dict[str, Any] | None = None
 
 
-class CatalogBody(_Body):
+class CatalogBody(Body):
     """A DatabaseCatalog as a client sends it."""
 
     name: str | None = None
@@ -52,7 +54,7 @@ class CatalogBody(_Body):
     create_database_if_not_exists: bool | None = None
 
 
-class NewPipelineBody(_Body):
+class NewPipelineBody(Body):
     """The catalog and schema in which a new pipeline keeps its files."""
 
     storage_catalog: str | None = None
@@ -60,7 +62,7 @@ class NewPipelineBody(_Body):
     budget_policy_id: str | None = None
 
 
-class TableSpecBody(_Body):
+class TableSpecBody(Body):
     """A SyncedTableSpec as a client sends it."""
 
     source_table_full_name: str | None = None
@@ -74,7 +76,7 @@ class TableSpecBody(_Body):
     type_overrides: list[dict[str, Any]] | None = None
 
 
-class SyncedTableBody(_Body):
+class SyncedTableBody(Body):
     """A SyncedDatabaseTable as a client sends it."""
 
     name: str | None = None
@@ -83,7 +85,7 @@ class SyncedTableBody(_Body):
     spec: TableSpecBody | None = None
 
 
-class DatabaseTableBody(_Body):
+class DatabaseTableBody(Body):
     """A DatabaseTable as a client sends it."""
 
     name: str | None = None
@@ -91,7 +93,7 @@ class DatabaseTableBody(_Body):
     logical_database_name: str | None = None
 
 
-class AttributesBody(_Body):
+class AttributesBody(Body):
     """The attributes of a role."""
 
     bypassrls: bool = False
@@ -99,7 +101,7 @@ class AttributesBody(_Body):
     createrole: bool = False
 
 
-class RoleBody(_Body):
+class RoleBody(Body):
     """A DatabaseInstanceRole as a client sends it."""
 
     name: str | None = None
@@ -108,7 +110,7 @@ class RoleBody(_Body):
     attributes: AttributesBody = Field(default_factory=AttributesBody)
 
 
-class CredentialBody(_Body):
+class CredentialBody(Body):
     """A request for a credential."""
 
     instance_names: list[str] | None = None
@@ -116,7 +118,7 @@ class CredentialBody(_Body):
     request_id: str | None = None
 
 
-class EndpointCredentialBody(_Body):
+class EndpointCredentialBody(Body):
     """A request for a credential, in the Autoscaling API."""
 
     endpoint: str | None = None
@@ -125,7 +127,7 @@ class EndpointCredentialBody(_Body):
     claims: list[dict[str, Any]] | None = None
 
 
-class UpdateBody(_Body):
+class UpdateBody(Body):
     """A request to start an update of a pipeline."""
 
     full_refresh: bool = False

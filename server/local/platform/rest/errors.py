@@ -13,17 +13,21 @@ class PlatformError(Exception):
         status: the HTTP status.
         code: the platform's `error_code`, for example NOT_FOUND.
         message: for people.
+        details: more messages of google.rpc.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *details: dict[str, Any]) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self._details = details
 
     def body(self) -> dict[str, Any]:
         """The JSON body."""
-        return error_body(self.code, self.message)
+        body = error_body(self.code, self.message)
+        body["details"][:0] = self._details
+        return body
 
 
 class OAuthError(PlatformError):
@@ -77,3 +81,29 @@ def wrong_state(message: str) -> PlatformError:
 def not_implemented(message: str) -> PlatformError:
     """The platform knows the path, but does not implement it."""
     return PlatformError(501, "NOT_IMPLEMENTED", message)
+
+
+def bad_request(message: str) -> PlatformError:
+    """What the Postgres API does not do."""
+    return PlatformError(400, "BAD_REQUEST", message)
+
+
+def absent(kind: str) -> PlatformError:
+    """The Postgres API knows no project, branch, ... of this name."""
+    return not_found(f"{kind} id not found [TraceId: {uuid.uuid4().hex}]")
+
+
+def managed_by_parent(message: str) -> PlatformError:
+    """The resource is deleted with its parent alone."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "domain": "databricks.com",
+        "reason": "RESOURCE_CONFLICT",
+        "metadata": {"declarative_context": "MANAGED_BY_PARENT"},
+    }
+    return PlatformError(400, "BAD_REQUEST", message, info)
+
+
+def busy(message: str) -> PlatformError:
+    """Another operation on the resource is in progress."""
+    return PlatformError(409, "ABORTED", message)

@@ -6,12 +6,13 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from server.local.platform.rest.errors import PlatformError, not_found
-from server.local.platform.state import Pipeline, SyncedTable, Update, now_milliseconds
+from server.local.platform.state.tables import Pipeline, SyncedTable, Update
+from server.local.platform.state.times import now_milliseconds
 from server.local.platform.tables import syncs
 
 if TYPE_CHECKING:
     from server.local.platform.rest.bodies import UpdateBody
-    from server.local.platform.state import Store
+    from server.local.platform.state.store import Store
 
 
 class Pipelines:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from server.local.platform.instances import sql
-from server.local.platform.instances.lifecycle import STARTING, UPDATING
+from server.local.platform.compute import sql
+from server.local.platform.compute.lifecycle import STARTING, UPDATING
 from server.local.platform.rest.errors import PlatformError
-from server.local.platform.state import now
+from server.local.platform.state.times import now
 from server.local.platform.tables.sources import GeneratorError
 from server.local.platform.tables.table_copy import Progress, TableCopy
 
 if TYPE_CHECKING:
-    from server.local.platform.instances.lifecycle import Lifecycle
+    from server.local.platform.compute.lifecycle import Lifecycle
     from server.local.platform.options import Options
-    from server.local.platform.state import Store, SyncedTable
+    from server.local.platform.projects.lookup import Lookup
+    from server.local.platform.state.projects import Branch, Project
+    from server.local.platform.state.store import Store
+    from server.local.platform.state.tables import SyncedTable
 
 PROVISIONING = "SYNCED_TABLE_PROVISIONING"
 PROVISIONING_RESOURCES = "SYNCED_TABLE_PROVISIONING_PIPELINE_RESOURCES"
@@ -33,7 +36,7 @@ RUNNING = (PROVISIONING, PROVISIONING_RESOURCES, INITIAL_SNAPSHOT, UPDATING_RESO
 
 # The attempts to make one copy if its connection is lost.
 _ATTEMPTS = 3
-# Between two attempts, and between two checks of an instance that is not available yet.
+# Between two attempts.
 _RETRY_SECONDS = 0.2
 _CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 _log = logging.getLogger(__name__)
@@ -42,8 +45,9 @@ _log = logging.getLogger(__name__)
 class Syncs:
     """The running syncs, at most one for each table. The keys of `progress` are uids of tables."""
 
-    def __init__(self, store: Store, options: Options, lifecycle: Lifecycle) -> None:
+    def __init__(self, store: Store, options: Options, lifecycle: Lifecycle, lookup: Lookup) -> None:
         self._store = store
+        self._lookup = lookup
         self._options = options
         self._lifecycle = lifecycle
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -82,7 +86,7 @@ class Syncs:
             PlatformError: INVALID_STATE if the instance is not available, ABORTED if the table is in use.
         """
         try:
-            connection = await self._lifecycle.connect(self._store.state.instances[table.instance], table.database)
+            connection = await self._lifecycle.connect(*self._branch(table), table.database)
         except asyncpg.InvalidCatalogNameError:
             return
         try:
@@ -117,7 +121,7 @@ class Syncs:
             except _CONNECTION_LOST:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                # The instance is being restarted or was suspended. If it was stopped, `connect` raises.
+                # The endpoint is being restarted or was suspended. If it was stopped, `connect` raises.
                 await asyncio.sleep(_RETRY_SECONDS)
         table.last_sync = {
             "delta_table_sync_info": {
@@ -133,22 +137,25 @@ class Syncs:
         self._finish_update(table)
 
     async def _copy(self, table: SyncedTable) -> None:
-        instance = self._store.state.instances[table.instance]
-        while instance.state in (STARTING, UPDATING):  # noqa: ASYNC110 # the lifecycle has no signal to wait for
-            await asyncio.sleep(_RETRY_SECONDS)
+        project, branch = self._branch(table)
+        while branch.primary and branch.primary.state in (STARTING, UPDATING):
+            await self._store.changed()
         if table.spec.get("create_database_objects_if_missing"):
-            connection = await self._lifecycle.connect(instance)
+            connection = await self._lifecycle.connect(project, branch)
             try:
                 await sql.make_database(connection, table.database)
             finally:
                 connection.terminate()
-        connection = await self._lifecycle.connect(instance, table.database)
+        connection = await self._lifecycle.connect(project, branch, table.database)
         try:
             copy = TableCopy(connection, table, self._options)
             self.progress[table.uid] = Progress(copy.rows, started=time.monotonic())
             await copy.sync(self.progress[table.uid])
         finally:
             connection.terminate()
+
+    def _branch(self, table: SyncedTable) -> tuple[Project, Branch]:
+        return self._lookup.branch_named(table.branch, "spec.branch")
 
     def _enter(self, table: SyncedTable, state: str, message: str) -> None:
         table.detailed_state = state

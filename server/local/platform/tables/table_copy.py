@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from server.local.platform.instances import sql
+from server.local.platform.compute import sql
 from server.local.platform.rest.errors import wrong_state
 from server.local.platform.tables.sources import SOURCES, batches
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from server.local.platform.options import Options
-    from server.local.platform.state import SyncedTable
+    from server.local.platform.state.tables import SyncedTable
 
 _WRITER = "databricks_writer_"
 # The rows are copied in this many batches, so that clients see progress.

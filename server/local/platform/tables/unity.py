@@ -13,7 +13,8 @@ from server.local.platform.tables.sources import SOURCES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from server.local.platform.state import Store, SyncedTable
+    from server.local.platform.state.store import Store
+    from server.local.platform.state.tables import SyncedTable
 
 # The catalogs of a workspace that register no database, with their schemas. Callers can create tables in the first
 # ones, and not in the others.
@@ -67,7 +68,6 @@ class UnityCatalog:
             "name": name,
             "full_name": name,
             "securable_type": "CATALOG",
-            "id": registered.uid if registered else _stable_id(name),
             "owner": registered.creator if registered else _SAMPLES_OWNER,
             "catalog_type": "SYSTEM_CATALOG" if name in _SHARED else "MANAGED_CATALOG",
         }
@@ -76,9 +76,9 @@ class UnityCatalog:
         """The SchemaInfo of a schema. A database's catalog has `public` and the schemas of its tables."""
         full_name = full_name.lower()
         catalog, _, schema = full_name.partition(".")
-        info = self.catalog(catalog)
+        info, registered = self.catalog(catalog), self._store.state.catalogs.get(catalog)
         known = {*_STANDARD.get(catalog, []), *_SHARED.get(catalog, [])}
-        if catalog in self._store.state.catalogs:
+        if registered:
             known |= {"public", *(name.split(".")[1] for name in self._tables() if name.startswith(f"{catalog}."))}
         if schema not in known:
             raise PlatformError(404, "SCHEMA_DOES_NOT_EXIST", f"Schema '{full_name}' does not exist.")
@@ -86,7 +86,8 @@ class UnityCatalog:
             "name": schema,
             "catalog_name": catalog,
             "full_name": full_name,
-            "schema_id": _stable_id(full_name + info["id"]),
+            # Another catalog of this name has other schemas.
+            "schema_id": _stable_id(full_name + (registered.uid if registered else "")),
             "owner": info["owner"],
         }
 

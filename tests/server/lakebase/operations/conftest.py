@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schema.ports.administration import AdminRequest, InstanceSpec, OperationKind, OperationStep
+from schema.ports.administration import AdminRequest, OperationKind, OperationStep
+from schema.ports.instances import InstanceSpec
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations

@@ -12,13 +12,13 @@ from schema.errors import Reason, UnavailableError
 from schema.ports.administration import (
     AdminRequest,
     CatalogSpec,
-    InstanceSpec,
     OperationFailure,
     OperationKind,
     OperationState,
     OperationStep,
     SyncedTableSpec,
 )
+from schema.ports.instances import InstanceSpec
 from server.db.database import DatabaseMissingError, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations

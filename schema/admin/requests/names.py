@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schema.errors import InputError, Reason
+from schema.ports.instances import Flavour
 
 _SHOWN_CHARACTERS: Final = 80
 # Catalogs that every workspace has. This API may not create or delete them.
@@ -73,6 +74,23 @@ INSTANCE: Final = NameRule(
     re.compile(r"(?!.*-\Z)[A-Za-z][A-Za-z0-9-]{0,62}", re.ASCII),
     "1 to 63 letters, digits and hyphens, starting with a letter and not ending with a hyphen",
 )
+_RESOURCE_ID: Final = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_RESOURCE_ID_ALLOWED: Final = (
+    "1 to 63 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen"
+)
+# An instance of the flavour AUTOSCALING is a project.
+PROJECT: Final = NameRule("instance name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
+BRANCH: Final = NameRule("branch name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
+SNAPSHOT: Final = NameRule("snapshot name", _RESOURCE_ID, _RESOURCE_ID_ALLOWED)
+# The key of a branch is instance/branch, and that of an endpoint instance/branch/endpoint.
+BRANCH_KEY: Final = NameRule(
+    "branch key", re.compile(rf"{_RESOURCE_ID.pattern}/{_RESOURCE_ID.pattern}", re.ASCII), "instance/branch"
+)
+ENDPOINT_KEY: Final = NameRule(
+    "endpoint key",
+    re.compile(rf"{_RESOURCE_ID.pattern}(/{_RESOURCE_ID.pattern}){{2}}", re.ASCII),
+    "instance/branch/endpoint",
+)
 CATALOG: Final = NameRule("catalog name", _CATALOG_PART, _CATALOG_ALLOWED, _PLATFORM_CATALOGS | {"main"})
 DATABASE: Final = NameRule(
     "database name",
@@ -119,6 +137,11 @@ OPERATION_ID: Final = NameRule(
 AUDIT_ENTRY_ID: Final = NameRule(
     "audit entry id", re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII), "a UUID in lower case"
 )
+
+
+def instance_rule(flavour: Flavour) -> NameRule:
+    """The rule for the names of instances."""
+    return PROJECT if flavour is Flavour.AUTOSCALING else INSTANCE
 
 
 def checked_name(name: str, rule: NameRule | TableNameRule) -> str:

@@ -8,12 +8,16 @@ from strawberry import UNSET
 from schema.admin.states import InstanceCapacity, SyncPolicy  # noqa: TC001 # Strawberry reads the annotations at run time
 
 _INSTANCE_NAME = (
-    "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen."
+    "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen. "
+    "In the Autoscaling API the letters are lower-case ones."
 )
 _CATALOG_NAME = "The name of the catalog: letters, digits and underscores, and not a name that the platform reserves."
 _DATABASE_NAME = "The name of the database: 1 to 63 letters, digits and underscores, not starting with a digit."
 _TABLE_NAME = "The name of the synced table: catalog.schema.table, each of letters, digits and underscores."
-_CAPACITY = "The size of the instance, which determines its cost."
+_CAPACITY = "The size of an instance of the Provisioned API, which determines its cost."
+_AUTOSCALING = (
+    "The size of an instance of the Autoscaling API, which determines its cost. Not together with `capacity`."
+)
 _NODE_COUNT = "The number of nodes, from 1 to 3: the primary and its secondaries. Each node costs the same."
 _READABLE_SECONDARIES = "Whether the secondaries answer reads. This needs at least two nodes."
 _RETENTION = "How many days back the instance can be restored: from 2 to 35."
@@ -27,13 +31,53 @@ _STORAGE_CATALOG = (
     "The standard catalog in which the pipeline keeps its own tables; the server's configured one if absent."
 )
 _STORAGE_SCHEMA = "The schema in the storage catalog; the server's configured one if absent."
-_DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
-_ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
-_CONFIRM_DELETION = "Must be `true` to delete. Deletion cannot be undone."
-_DISCARD = (
-    "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
+DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
+ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
+CONFIRM_DELETION = "Must be `true` to delete. Only the plan says whether a deletion can be undone."
+DISCARD = "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
+_PURGE = (
+    "`true` deletes the instance for good. `false` keeps it for some days, if the platform can: the plan says until "
+    "when `undeleteDatabaseInstance` brings it back. An instance of the Provisioned API is always deleted for good."
 )
+_BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
+
+
+@strawberry.input(
+    description=(
+        "The size of an instance of the Autoscaling API, in compute units of 2 GB of memory each: it grows and shrinks "
+        "between two limits, which are at most 16 apart. It costs money by its size at each moment, and nothing while "
+        "it is asleep."
+    )
+)
+class AutoscalingInput:
+    """The input that an instance of the flavour AUTOSCALING has in place of a capacity."""
+
+    min_cu: float | None = strawberry.field(
+        default=UNSET, description=f"The smallest size, from 0.5 to 64. {_IF_ABSENT.format('0.5')}"
+    )
+    max_cu: float | None = strawberry.field(
+        default=UNSET,
+        description=f"The largest size, from 0.5 to 64. {_IF_ABSENT.format('8, which has the memory of `CU_1`,')}",
+    )
+    suspend_after_seconds: int | None = strawberry.field(
+        default=UNSET,
+        description=(
+            "After how many idle seconds it falls asleep: from 60 (a minute) to 604800 (seven days). "
+            "The next connection wakes it. If absent: as it is, or 3600 for a new one: then a night costs nothing, and "
+            "a pause within a working day does not empty its caches."
+        ),
+    )
+    never_suspend: bool | None = strawberry.field(
+        default=UNSET, description="`true`: it never falls asleep. Not together with `suspendAfterSeconds`."
+    )
+    readable_secondaries: bool | None = strawberry.field(
+        default=UNSET,
+        description=(
+            "Whether the secondaries answer reads; the same as `enableReadableSecondaries`. A new instance gets two "
+            "nodes for this, unless `nodeCount` says otherwise."
+        ),
+    )
 
 
 @strawberry.input(description="An instance to create.")
@@ -44,6 +88,7 @@ class CreateDatabaseInstanceInput:
     capacity: InstanceCapacity | None = strawberry.field(
         default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
     )
+    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
     node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
     enable_readable_secondaries: bool | None = strawberry.field(
         default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
@@ -51,8 +96,8 @@ class CreateDatabaseInstanceInput:
     retention_window_in_days: int | None = strawberry.field(
         default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="Changes to an instance. Absent fields stay as they are.")
@@ -61,6 +106,7 @@ class UpdateDatabaseInstanceInput:
 
     name: str = strawberry.field(description=_INSTANCE_NAME)
     capacity: InstanceCapacity | None = strawberry.field(default=UNSET, description=_CAPACITY)
+    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
     node_count: int | None = strawberry.field(default=UNSET, description=_NODE_COUNT)
     enable_readable_secondaries: bool | None = strawberry.field(default=UNSET, description=_READABLE_SECONDARIES)
     retention_window_in_days: int | None = strawberry.field(default=UNSET, description=_RETENTION)
@@ -68,8 +114,8 @@ class UpdateDatabaseInstanceInput:
         default=UNSET,
         description="`true` stops it: it accepts no connections, and its compute costs nothing. `false` starts it.",
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="An instance to delete, with all of its databases.")
@@ -77,9 +123,19 @@ class DeleteDatabaseInstanceInput:
     """The input of deleteDatabaseInstance."""
 
     name: str = strawberry.field(description=_INSTANCE_NAME)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    purge: bool = strawberry.field(default=False, description=_PURGE)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
+
+
+@strawberry.input(description="A deleted instance to bring back, with all of its databases.")
+class UndeleteDatabaseInstanceInput:
+    """The input of undeleteDatabaseInstance."""
+
+    name: str = strawberry.field(description=_INSTANCE_NAME)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A catalog to create. It registers a database of an instance in Unity Catalog.")
@@ -90,7 +146,8 @@ class CreateDatabaseCatalogInput:
     instance_name: str = strawberry.field(description="The name of the instance with the database.")
     database_name: str = strawberry.field(description=_DATABASE_NAME)
     create_database: bool = strawberry.field(default=True, description=_CREATE_DATABASE)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    branch: str | None = strawberry.field(default=UNSET, description=_BRANCH)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A catalog to delete.")
@@ -98,9 +155,9 @@ class DeleteDatabaseCatalogInput:
     """The input of deleteDatabaseCatalog."""
 
     name: str = strawberry.field(description=_CATALOG_NAME)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to create. Its first sync starts at once.")
@@ -129,8 +186,11 @@ class CreateSyncedTableInput:
     database_name: str | None = strawberry.field(
         default=UNSET, description="The database to copy to. Give it if, and only if, you give `instanceName`."
     )
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    branch: str | None = strawberry.field(
+        default=UNSET, description=f"{_BRANCH} Give it only for a table in a standard catalog."
+    )
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to delete, together with its PostgreSQL table.")
@@ -138,8 +198,8 @@ class DeleteSyncedTableInput:
     """The input of deleteSyncedTable."""
 
     name: str = strawberry.field(description=_TABLE_NAME)
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table to sync now.")
@@ -147,7 +207,7 @@ class RefreshSyncedTableInput:
     """The input of refreshSyncedTable."""
 
     name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A synced table of orders whose indexes are to be built.")
@@ -155,7 +215,7 @@ class EnsureOrderIndexesInput:
     """The input of ensureOrderIndexes."""
 
     table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="An operation to cancel.")
@@ -173,6 +233,7 @@ class ProvisionLakebaseInput:
     capacity: InstanceCapacity | None = strawberry.field(
         default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
     )
+    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
     node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
     enable_readable_secondaries: bool | None = strawberry.field(
         default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
@@ -185,6 +246,9 @@ class ProvisionLakebaseInput:
         default=UNSET, description=f"The database that the catalog registers; {_CONFIGURED}."
     )
     create_database: bool = strawberry.field(default=True, description=_CREATE_DATABASE)
+    branch: str | None = strawberry.field(
+        default=UNSET, description="The branch of the database, if instances have branches; the served one if absent."
+    )
     table_name: str | None = strawberry.field(
         default=UNSET, description=f"The synced table, which must be in that catalog; {_CONFIGURED}."
     )
@@ -202,8 +266,8 @@ class ProvisionLakebaseInput:
     )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
-    acknowledge_cost: bool = strawberry.field(default=False, description=_ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(
@@ -220,6 +284,7 @@ class TeardownLakebaseInput:
     table_name: str | None = strawberry.field(
         default=UNSET, description="The synced table, which must be in that catalog: catalog.schema.table."
     )
-    confirm_deletion: bool = strawberry.field(default=False, description=_CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=_DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=_DRY_RUN)
+    purge: bool = strawberry.field(default=False, description=_PURGE)
+    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
+    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)

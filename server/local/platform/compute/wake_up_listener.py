@@ -1,4 +1,4 @@
-"""The stand-in for a suspended PostgreSQL: it answers "starting up", and a login attempt wakes the instance."""
+"""The stand-in for a suspended PostgreSQL: it answers "starting up", and a login attempt wakes the endpoint."""
 
 from __future__ import annotations
 

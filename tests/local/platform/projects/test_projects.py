@@ -196,6 +196,6 @@ def test_what_there_is_not_is_not_found(
         with pytest.raises(NotFound):
             workspace.api_client.do("GET", f"{POSTGRES}/{path}")
     headers = {"authorization": f"Bearer {platform.token}"}
-    for method, path in (("POST", "projects"), ("DELETE", "projects/shared"), ("GET", f"{branch}/production/roles")):
+    for method, path in (("GET", "catalogs"), ("GET", "synced_tables"), ("PATCH", "catalogs/shared")):
         response = httpx.request(method, f"{platform.host}{POSTGRES}/{path}", headers=headers)
         assert (response.status_code, response.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")

@@ -1,0 +1,1 @@
+"""Administration by the Database Instance API (`w.database`), the older one. Read `platform.py` first."""

@@ -1,0 +1,1 @@
+"""The promises of the Postgres API of the local platform."""
