@@ -16,6 +16,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from graphql import Executor as GraphQLExecutor
     from strawberry.types.execution import ExecutionContext
 
 _NO_STAGE = contextlib.nullcontext()
@@ -133,3 +134,12 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             gather=lambda awaitables: own.gather_async_work(awaitables),  # noqa: PLW0108 # the method would refer to it
             track=lambda values: own.track_async_work(values),  # noqa: PLW0108 # as above
         )
+
+    def build_per_event_executor(self, payload: Any) -> GraphQLExecutor[Any]:
+        """A copy for an event. What it remembers of the selection ends with it.
+
+        graphql-core's copies share their memory with the subscription, and each would add to it.
+        """
+        executor = super().build_per_event_executor(payload)
+        executor._relevant_sub_fields = {}  # noqa: SLF001 # graphql-core has no other way
+        return executor

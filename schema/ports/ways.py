@@ -29,7 +29,7 @@ _PROBED: Final = 0.6
 _JOINED: Final = 0.1
 _AGGREGATED: Final = 0.6
 # Preparing and planning a statement for its values.
-_PLANNED: Final = 500.0
+_PLANNED: Final = 700.0
 # If there may be no order that matches, a walk has to be expected to be so many times as fast as reading all of them.
 _CAUTION: Final = 10
 # Reading all of them takes no time worth deciding about.

@@ -96,6 +96,7 @@ async def test_small_pieces_do_not_starve_a_larger_one(
 async def test_a_piece_that_waits_for_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the time to retry. It takes no turn from the others."""
     slow_loop(monkeypatch, 1)
+    monkeypatch.setattr("schema.turns._LONGEST_SECONDS", 10)
     turns, order = Turns(), []
 
     async def work(number: int) -> None:

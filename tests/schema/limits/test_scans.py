@@ -30,7 +30,7 @@ INDEXES: Final = frozenset(
 )
 ROWS: Final = 1_500_000
 # The points for planning a page for its values, for reading all orders, and for passing them in the order of the keys.
-PLANNED, WHOLE, PASSED = 5, 1_500, 2_255
+PLANNED, WHOLE, PASSED = 7, 1_500, 2_257
 LOW, HIGH = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1992-01-01", "1998-08-02"))
 # A hundred parts of equal size, as PostgreSQL has them.
 SPREADS: Final = {

@@ -6,6 +6,7 @@ The real feed and server: tests/blackbox/changes/test_fan_out.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from graphql.execution.collect_fields import CollectedFields
 
 from schema.limits.formulas import LEAST_POINTS
 from schema.permissions import Principal
@@ -77,6 +79,19 @@ async def test_a_record_has_what_a_subscription_paid_in_all() -> None:
     current_record.set(record)
     await server.first(2, ORDERS, replace(server.context, charge=note_cost))
     assert record.cost == START_COST + 2 * ORDERS_COST
+
+
+@in_virtual_time
+async def test_a_subscription_holds_no_more_after_many_events() -> None:
+    """graphql-core remembers the fields of each event's selection: it has to forget them with the event."""
+    server, held = Server.with_changes(*range(1, 31)), []
+    async with aclosing(server.answers(ORDERS)) as answers:
+        async for _ in answers:
+            gc.collect()
+            held.append(sum(isinstance(one, CollectedFields) for one in gc.get_objects()))
+            if len(held) == len(server.feed.ids):
+                break
+    assert held[-1] <= held[9]
 
 
 @in_virtual_time
