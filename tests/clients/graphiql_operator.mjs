@@ -40,7 +40,7 @@ say({ glance, plan: await answer() });
 await page.screenshot({ path: `${screenshots}/plan.png` });
 for (const [mutation, input] of [
   ["refreshSyncedTable", ""],
-  ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true"],
+  ["teardownLakebase", "confirmDeletion: true, discardStatusChanges: true, purge: true"],
   ["provisionLakebase", "acknowledgeCost: true"],
 ]) {
   await lines.next();
@@ -52,7 +52,7 @@ const pasted = [];
 for (const { text, names } of JSON.parse(documents)) {
   await ask(text);
   const after = names.includes("Changes") ? headCursor : null;
-  await write(variables, JSON.stringify({ after, first: 3, id, key: crypto.randomUUID() }));
+  await write(variables, JSON.stringify({ after, first: 3, id, key: crypto.randomUUID(), to: new Date().toISOString() }));
   for (const name of names) pasted.push({ name, answer: await pastedRun(name, names.length > 1) });
   await page.screenshot({ path: `${screenshots}/pasted-${names[0]}.png` });
 }

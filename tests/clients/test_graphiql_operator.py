@@ -11,6 +11,7 @@ from graphql import OperationDefinitionNode, parse
 
 from server.graphql.graphiql import vendor
 from tests.clients import node
+from tests.servers.flavours import AUTOSCALING
 from tests.servers.operator import INSTANCE, TABLE, operated
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 from tests.servers.process import ROOT, wait_for
@@ -20,20 +21,19 @@ if TYPE_CHECKING:
 
     from tests.servers.platform import LocalPlatform
 
-_PLATFORM = "/api/2.0"
 # The platform calls at which each operation is held until the page shows its progress.
 _HELD_AT = {
     "refreshSyncedTable": [
-        ("POST", f"{_PLATFORM}/pipelines/[^/]+/updates"),
-        ("GET", f"{_PLATFORM}/database/synced_tables/.*"),
+        ("POST", "/api/2.0/pipelines/[^/]+/updates"),
+        ("GET", f"{AUTOSCALING.api}/synced_tables/.*"),
     ],
     "teardownLakebase": [
-        ("DELETE", f"{_PLATFORM}/database/catalogs/.*"),
-        ("DELETE", f"{_PLATFORM}/database/instances/.*"),
+        ("DELETE", f"{AUTOSCALING.api}/catalogs/.*"),
+        ("DELETE", f"{AUTOSCALING.api}/projects/.*"),
     ],
     "provisionLakebase": [
-        ("POST", f"{_PLATFORM}/database/catalogs"),
-        ("POST", f"{_PLATFORM}/database/synced_tables"),
+        ("POST", f"{AUTOSCALING.api}/catalogs"),
+        ("POST", f"{AUTOSCALING.api}/synced_tables"),
     ],
 }
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -70,7 +70,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with (
         platform_directory() as directory,
         running_platform(directory, **AT_ONCE) as platform,
-        operated(platform) as operator,
+        operated(platform, **AUTOSCALING.settings) as operator,
     ):
         operator.provisioned()
         arguments = (operator.server.url, node.tool("chromium"), str(screenshots), json.dumps(examples()))
