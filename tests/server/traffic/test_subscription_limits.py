@@ -15,17 +15,18 @@ from server.traffic.subscription_limits import Held, Subscriptions, lasting
 from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
 _T = TypeVar("_T")
 
 
 @pytest.fixture
-def record() -> RequestRecord:
+def record() -> Iterator[RequestRecord]:
     """The request record of a subscription."""
     record = RequestRecord("1", subscription=True)
-    current_record.set(record)
-    return record
+    token = current_record.set(record)
+    yield record
+    current_record.reset(token)
 
 
 async def numbers(until: int, ended: list[str] | None = None) -> AsyncGenerator[int, None]:
