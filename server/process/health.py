@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEADERS: Final = {"cache-control": NO_STORE}
 _SHORT: Final = "short: new work is refused"
-# Whoever calls may be told these. Any other text is a cause.
+# Any caller may be told these. Any other text is a cause.
 _STATES: Final = frozenset({"ok", _SHORT, NONE_NEEDED, NOT_MINTED_YET, NO_REPLICA, UNUSED_REPLICA})
 _FAILING: Final = "unavailable"
 _CAUSES: Final = "The log has the causes. The role `admin` and the bearer of METRICS_TOKEN are told them here too."

@@ -39,8 +39,8 @@ class FailedTokens:
     - A token that has just failed gets the same answer again, unverified. It counts once, so that a program that
       repeats an expired token does not limit its address.
     - A token that was good is verified until it expires, whatever else its address sends.
-    - Of all other tokens from a limited address some are verified, by chance. A number of them each second would be
-      used up by whoever sends most; a chance is the same for all, at every attempt and in every process.
+    - Of all other tokens from a limited address some are verified, by chance. If a fixed number were verified each
+      second, the client that sends most would use it up. A chance is the same for all clients, in every process.
 
     Args:
         addresses: says which clients count as one address.

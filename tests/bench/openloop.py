@@ -159,8 +159,7 @@ class _Generator:
         for number in range(self._count):
             scheduled = begun + number / self._rate
             if (ahead := scheduled - time.perf_counter()) > 0:
-                # In a thread of its own: a busy event loop would distort the schedule.
-                time.sleep(ahead)
+                time.sleep(ahead)  # in a thread of its own: a busy event loop would distort the schedule
             loop.call_soon_threadsafe(self._due, self._requests[number % len(self._requests)], scheduled)
 
     def _due(self, request: bytes, scheduled: float) -> None:

@@ -36,7 +36,7 @@ class File:
 class Files:
     """The files of a folder. They are loaded when they are first needed, and again when one of them has changed.
 
-    Another content has another address, so whoever has loaded an address need never ask for it again.
+    Another content has another address, so a browser that has loaded an address need never ask for it again.
 
     Args:
         folder: the folder. Files in its folder `vendor` belong to it too.

@@ -128,8 +128,8 @@ def send_until_done(operator: Operator, mutation: str, **values: object) -> list
         assert time.monotonic() < deadline, f"timed out: {outcomes}"
         if MEASURES:
             assert len(outcomes) < ATTEMPTS, outcomes
-            # As Retry-After says: after a failure the server waits a second before it mints another token.
-            time.sleep(RETRY_AFTER_SECONDS)
+            # After a failure the server waits a second before it mints another token.
+            time.sleep(RETRY_AFTER_SECONDS)  # as Retry-After says
     return outcomes
 
 
@@ -165,7 +165,7 @@ def test_every_operation_of_the_platform_may_fail_or_never_end(
 ) -> None:
     """Whether it has done its work or not: what exists is what counts."""
     if flavour is not AUTOSCALING:
-        pytest.skip("This API has no operations.")
+        pytest.skip("the Provisioned API has no operations that could fail")
     for method, path in flavour.calls().values():
         if method != "GET" and "credentials" not in path:
             platform.fault(fault, method=method, path=path, times=1)

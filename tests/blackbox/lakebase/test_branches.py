@@ -137,10 +137,9 @@ def test_a_snapshot_is_taken_of_a_root_branch_alone(platform: LocalPlatform, ope
 def test_a_restore_makes_a_branch_of_that_moment_the_default_one(platform: LocalPlatform, operator: Operator) -> None:
     """The plan says how many status changes are only on the present branch, and which setting serves the new one."""
     operator.ask(SET, key="3")
-    # The moment lies between two changes, also for a clock of milliseconds.
-    time.sleep(0.01)
+    time.sleep(0.01)  # the moment lies after this change, also for a clock of milliseconds
     moment = datetime.now(UTC).isoformat()
-    time.sleep(0.01)
+    time.sleep(0.01)  # and before the next one
     operator.ask(SET, key="4")
     plan = operator.send("restoreDatabase", to=moment, name="restored", dryRun=True)["plan"]
     message = plan["steps"][-1]["message"]

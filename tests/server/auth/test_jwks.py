@@ -307,8 +307,7 @@ async def test_an_issuer_that_drips_is_left_after_the_deadline(drip: str) -> Non
             except OSError:
                 left.set()
                 return
-            # Each byte comes well within the time that a single one may take.
-            time.sleep(0.01)
+            time.sleep(0.01)  # a drip: each byte comes well within the time that a single one may take
 
     with talking(talk) as (url, _):
         keys = SigningKeys(url, ttl_seconds=HOUR)
