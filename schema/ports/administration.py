@@ -222,7 +222,8 @@ class AdminRequest:
     PROVISION: instance, catalog and table. DELETE_INSTANCE, UNDELETE_INSTANCE: instance_name. DELETE_CATALOG:
     catalog_name. DELETE_SYNCED_TABLE, REFRESH_SYNCED_TABLE, ENSURE_INDEXES: table_name. TEARDOWN: all three names.
     CREATE_BRANCH, RESTORE: branch. UPDATE_BRANCH: branch_change. DELETE_BRANCH, UNDELETE_BRANCH: instance_name and
-    branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name.
+    branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name. REFRESH_SYNCED_TABLE and
+    TEARDOWN may ask for a `safety_net`.
     """
 
     kind: OperationKind
@@ -243,6 +244,7 @@ class AdminRequest:
     branch_name: str | None = None
     snapshot: SnapshotSpec | None = None
     snapshot_name: str | None = None
+    safety_net: bool = False
 
 
 class PlanAction(Enum):

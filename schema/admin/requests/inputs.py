@@ -41,6 +41,11 @@ _PURGE = (
 )
 _BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
+_SAFETY_NET = (
+    "`true`: first make a branch of the branch with the synced table, which keeps what would be lost. It expires by "
+    "itself, and its storage costs until then: the plan names it, and says when it expires. Only instances of the "
+    "Autoscaling API have branches."
+)
 
 
 @strawberry.input(
@@ -207,6 +212,8 @@ class RefreshSyncedTableInput:
     """The input of refreshSyncedTable."""
 
     name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
+    safety_net: bool = strawberry.field(default=False, description=_SAFETY_NET)
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
@@ -285,6 +292,14 @@ class TeardownLakebaseInput:
         default=UNSET, description="The synced table, which must be in that catalog: catalog.schema.table."
     )
     purge: bool = strawberry.field(default=False, description=_PURGE)
+    safety_net: bool = strawberry.field(
+        default=False,
+        description=(
+            f"{_SAFETY_NET} The branch is deleted with the instance and comes back with it, so not together with "
+            "`purge`."
+        ),
+    )
+    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
     confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
     discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)

@@ -95,7 +95,11 @@ class InputValidation(BranchValidation):
     def refresh_synced_table(self, input_: inputs.RefreshSyncedTableInput) -> ports.AdminRequest:
         """The request of refreshSyncedTable."""
         return ports.AdminRequest(
-            _Kind.REFRESH_SYNCED_TABLE, table_name=self._table_name(given(input_.name), "name"), dry_run=input_.dry_run
+            _Kind.REFRESH_SYNCED_TABLE,
+            table_name=self._table_name(given(input_.name), "name"),
+            safety_net=self._safety_net(wanted=input_.safety_net),
+            acknowledge_cost=input_.acknowledge_cost,
+            dry_run=input_.dry_run,
         )
 
     def ensure_order_indexes(self, input_: inputs.EnsureOrderIndexesInput) -> ports.AdminRequest:
@@ -167,7 +171,24 @@ class InputValidation(BranchValidation):
             discard_status_changes=input_.discard_status_changes,
             dry_run=input_.dry_run,
             purge=input_.purge,
+            safety_net=self._safety_net(wanted=input_.safety_net, purge=input_.purge),
+            acknowledge_cost=input_.acknowledge_cost,
         )
+
+    def _safety_net(self, *, wanted: bool, purge: bool = False) -> bool:
+        """Whether there is to be a safety net. It is a branch, so it does not outlive the purge of its instance."""
+        if wanted and not self._autoscales:
+            self._setting(
+                "safetyNet",
+                "This server administers instances of the Provisioned API, which have neither branches nor snapshots. "
+                "Save the status changes with `export-changes`, and leave `safetyNet` out.",
+            )
+        elif wanted and purge:
+            self._setting(
+                "safetyNet",
+                "Nothing of an instance outlives `purge: true`, and no branch or snapshot either. Give one of the two.",
+            )
+        return wanted
 
     def _table_spec(
         self,

@@ -89,8 +89,7 @@ class OperationRecord:
     @property
     def fingerprint(self) -> str:
         """A hash of the request without its confirmations: the same for the same request."""
-        wanted = {name: value for name, value in request_to_json(self.request).items() if name not in _FLAGS}
-        return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self.request)
 
     def snapshot(self) -> Operation:
         """The operation as the API shows it now."""
@@ -156,6 +155,12 @@ def required(value: Any) -> Any:
     if value is None:
         raise ValueError("the request lacks what its kind needs")
     return value
+
+
+def fingerprint_of(request: AdminRequest) -> str:
+    """A hash of a request without its confirmations."""
+    wanted = {name: value for name, value in request_to_json(request).items() if name not in _FLAGS}
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 def request_to_json(request: AdminRequest) -> dict[str, Any]:

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 KEPT_DAYS: Final = 7
 
 
-async def changes_in(services: Services, instance: Instance) -> dict[str, int | None]:
+async def changes_in(services: Services, instance: Instance, *, net: str | None = None) -> dict[str, int | None]:
     """The number of status changes on each branch of an instance; None for a branch where they cannot be counted.
 
-    A branch has copies of the changes that its source had. An instance without branches counts as one.
+    A branch has copies of the changes that its source had. An instance without branches counts as one. The branch
+    `net` is the safety net of the deletion itself: its changes are counted where they come from.
     """
     if instance.flavour is Flavour.PROVISIONED:
         return {"": await services.postgres.count_changes(instance.server)}
     branches = [one for one in await services.platform.branches(instance.name) if one.deleted_at is None]
-    return {one.name: await services.postgres.count_changes(one.path) for one in branches}
+    return {one.name: await services.postgres.count_changes(one.path) for one in branches if one.name != net}
 
 
 def total(changes: Mapping[str, int | None]) -> int | None:

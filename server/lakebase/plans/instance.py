@@ -12,6 +12,7 @@ from server.lakebase.operations.operation import required
 from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, name_held, total
 from server.lakebase.plans.differences import describe, instance_differences, pending_changes, same_name
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.safety_net import net_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,7 +140,7 @@ class InstancePlans:
             add(PlanAction.NOTHING, "is being deleted already")
             draft.awaits_platform = True
             return
-        changes = await changes_in(self._services, found)
+        changes = await changes_in(self._services, found, net=net_of(draft.facts))
         draft.status_changes_lost = total(changes)
         kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
         held = f"({in_words(changes)}, and the audit; export-changes saves both)"

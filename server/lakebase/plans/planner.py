@@ -11,6 +11,7 @@ from server.lakebase.plans.catalog import CatalogPlans
 from server.lakebase.plans.dependents import Dependents
 from server.lakebase.plans.draft import Draft
 from server.lakebase.plans.instance import InstancePlans
+from server.lakebase.plans.safety_net import SafetyNetPlans
 from server.lakebase.plans.snapshot import SnapshotPlans
 from server.lakebase.plans.synced_table import SyncedTablePlans
 
@@ -49,6 +50,7 @@ class Planner:
         self._instances = InstancePlans(services, dependents, configured, hosting=hosting)
         self._catalogs = CatalogPlans(services, dependents)
         self._tables = SyncedTablePlans(services, configured, app_schema=app_schema)
+        self._nets = SafetyNetPlans(services, store)
         branches = BranchPlans(services, configured, hosting=hosting)
         snapshots = SnapshotPlans(services)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
@@ -60,7 +62,7 @@ class Planner:
             OperationKind.DELETE_CATALOG: self._catalogs.delete,
             OperationKind.CREATE_SYNCED_TABLE: self._tables.create,
             OperationKind.DELETE_SYNCED_TABLE: self._tables.delete_alone,
-            OperationKind.REFRESH_SYNCED_TABLE: self._tables.refresh,
+            OperationKind.REFRESH_SYNCED_TABLE: self._refresh,
             OperationKind.ENSURE_INDEXES: self._tables.build_indexes,
             OperationKind.PROVISION: self._provision,
             OperationKind.TEARDOWN: self._teardown,
@@ -95,7 +97,12 @@ class Planner:
         await self._catalogs.create(draft)
         await self._tables.create(draft)
 
+    async def _refresh(self, draft: Draft) -> None:
+        await self._nets.add(draft)
+        await self._tables.refresh(draft)
+
     async def _teardown(self, draft: Draft) -> None:
+        await self._nets.add(draft)
         await self._tables.delete(draft)
         await self._catalogs.delete(draft)
         await self._instances.delete(draft)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from schema.errors import PlatformError, Reason
 from schema.ports.administration import branch_path
-from schema.ports.branches import BranchState, EndpointKind, EndpointState
+from schema.ports.branches import BranchSpec, BranchState, EndpointKind, EndpointState
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.branch import ENDPOINT_LIMITS
 from server.lakebase.plans.differences import branch_changes, branch_differences, describe, endpoint_changes
+from server.lakebase.plans.safety_net import SAFETY_NET, way_back
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
@@ -34,7 +35,21 @@ if TYPE_CHECKING:
 
 async def create_branch(step: Step) -> str:
     """Create the branch, or find it as wanted, and wait until it is ready."""
-    spec, branching = required(step.request.branch), _branching(step)
+    await _create(step, required(step.request.branch))
+    return "the branch is there"
+
+
+async def create_safety_net(step: Step) -> str:
+    """Create the branch that keeps what the next steps take away, or find it. Its message says how to go back to it."""
+    net = step.facts.get(SAFETY_NET)
+    if net is None:
+        return "there was nothing to keep"
+    await _create(step, BranchSpec(**net))
+    return way_back(net, step.request.kind)
+
+
+async def _create(step: Step, spec: BranchSpec) -> None:
+    branching = _branching(step)
     resource = f"branch {spec.instance_name}/{spec.name}"
     creation = Creation(step, resource)
 
@@ -53,7 +68,6 @@ async def create_branch(step: Step) -> str:
         return False
 
     await step.until(look)
-    return "the branch is there"
 
 
 async def create_endpoint(step: Step) -> str:

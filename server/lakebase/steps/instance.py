@@ -9,6 +9,7 @@ from schema.ports.instances import InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.deletions import changes_in, name_held, total
 from server.lakebase.plans.differences import describe, instance_differences, pending_changes
+from server.lakebase.plans.safety_net import net_of
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
@@ -123,7 +124,7 @@ async def delete_instance(step: Step) -> str:
         if found.state is not InstanceState.DELETING and over and deletion.due():
             sent = bool(step.facts.get("instance_sent"))
             if found.state is not InstanceState.DELETED and not step.request.discard_status_changes:
-                lost = total(await changes_in(step.services, found))
+                lost = total(await changes_in(step.services, found, net=net_of(step.facts)))
                 require_no_changes_lost(step, f"instance {name}", lost, sent=sent)
             note_deletion_sent(step, "instance")
             if step.facts.get("hosts_operations"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from server.lakebase.steps.branch import (
     create_branch,
     create_endpoint,
+    create_safety_net,
     create_snapshot,
     delete_branch,
     delete_snapshot,
@@ -55,4 +56,5 @@ STEPS: Final[Mapping[str, Callable[[Step], Awaitable[str]]]] = {
     "undelete_branch": undelete_branch,
     "create_snapshot": create_snapshot,
     "delete_snapshot": delete_snapshot,
+    "create_safety_net": create_safety_net,
 }

@@ -39,6 +39,13 @@ FAULTS = (
 # Each round puts another fault on each call, so that all rounds together test every fault at every call.
 ROUNDS = range(len(FAULTS)) if MEASURES else (0, 4, 9)
 TEARDOWN = {"confirmDeletion": True, "discardStatusChanges": True, "purge": True}
+NET = {"safetyNet": True, "acknowledgeCost": True}
+NET_CALLS = {
+    "create net": ("POST", f"{AUTOSCALING.instance}/branches"),
+    "get net": ("GET", f"{AUTOSCALING.instance}/branches/before-.*"),
+    "get branches": ("GET", f"{AUTOSCALING.instance}/branches"),
+}
+OPERATION_FAULTS = ("operation_fails", "operation_fails_after", "operation_hangs")
 # The reasons with which an attempt may fail; each says what to do.
 EXPLAINED = {
     "PERMISSION_MISSING",
@@ -81,7 +88,8 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
 @pytest.fixture(scope="module")
 def platform(flavour: Flavour) -> Iterator[LocalPlatform]:  # noqa: ARG001 # each has its own
     """A platform of the flavour's own, as quick as it can be."""
-    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
+    # A safety net has no endpoint, so nobody can count the status changes in it.
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE, branch_endpoints=False) as platform:
         yield platform
 
 
@@ -159,7 +167,7 @@ def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
     wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
 
 
-@pytest.mark.parametrize("fault", ["operation_fails", "operation_fails_after", "operation_hangs"])
+@pytest.mark.parametrize("fault", OPERATION_FAULTS)
 def test_every_operation_of_the_platform_may_fail_or_never_end(
     platform: LocalPlatform, operator: Operator, flavour: Flavour, fault: str
 ) -> None:
@@ -175,6 +183,49 @@ def test_every_operation_of_the_platform_may_fail_or_never_end(
     platform.clear_faults()
     send_until_done(operator, "teardownLakebase", **TEARDOWN)
     wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "round_", "fault"),
+    [
+        *(("refresh", {}, round_, None) for round_ in ROUNDS),
+        *(("refresh", {}, 0, fault) for fault in OPERATION_FAULTS),
+        *(("teardown", {"confirmDeletion": True}, round_, None) for round_ in (ROUNDS if MEASURES else (12,))),
+    ],
+)
+def test_every_fault_at_every_call_for_a_safety_net_ends_in_exactly_one_net(
+    platform: LocalPlatform,
+    operator: Operator,
+    flavour: Flavour,
+    kind: str,
+    given: dict[str, Any],
+    round_: int,
+    fault: str | None,
+) -> None:
+    """Whichever attempt succeeds, the net is that of the first one that came so far, also in a deleted instance."""
+    if flavour is not AUTOSCALING:
+        pytest.skip("the Provisioned API has no branches")
+    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
+    before = nets(platform)
+    for call, each in (faults_of(NET_CALLS, round_) if fault is None else {"create net": fault}).items():
+        method, path = NET_CALLS[call]
+        # Plans list the branches too.
+        skip = 1 if call == "get branches" and round_ % 2 == 0 else 0
+        platform.fault(each, method=method, path=path, times=1, skip=skip, seconds=0.3, retry_after=1)
+    send_until_done(operator, {"refresh": "refreshSyncedTable", "teardown": "teardownLakebase"}[kind], **NET, **given)
+    platform.clear_faults()
+    assert [name.startswith(f"before-{kind}-") for name in nets(platform) - before] == [True]
+    if kind == "teardown":
+        send_until_done(operator, "teardownLakebase", **TEARDOWN)
+    for name in nets(platform):
+        # There may be ten branches.
+        platform.workspace().postgres.delete_branch(f"projects/{INSTANCE}/branches/{name}", purge=True).wait()
+
+
+def nets(platform: LocalPlatform) -> set[str]:
+    """The names of the safety nets, also of deleted instances."""
+    projects: list[dict[str, Any]] = platform.inventory()["projects"]
+    return {name for project in projects for name in project["branches"] if name.startswith("before-")}
 
 
 @pytest.mark.parametrize(

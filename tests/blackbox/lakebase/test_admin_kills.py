@@ -14,7 +14,7 @@ import pytest
 from databricks.sdk.service import postgres
 from databricks.sdk.service.database import SyncedTableState
 
-from tests.servers.flavours import FLAVOURS, PROVISIONED, Flavour
+from tests.servers.flavours import AUTOSCALING, FLAVOURS, PROVISIONED, Flavour
 from tests.servers.operator import HASTE, TABLE, Operator, operated, plain_id
 from tests.servers.platform import AT_ONCE, platform_directory, running_platform, synced_table
 from tests.servers.process import PATIENCE_SECONDS, free_port, wait_for
@@ -34,19 +34,28 @@ TEARDOWN: tuple[str, dict[str, object]] = (
     {"confirmDeletion": True, "discardStatusChanges": True, "purge": True},
 )
 REFRESH: tuple[str, dict[str, object]] = ("refreshSyncedTable", {"name": TABLE})
+# A refresh that begins with its safety net, which only instances of the Autoscaling API have.
+REFRESH_WITH_NET: tuple[str, dict[str, object]] = (
+    "refreshSyncedTable",
+    {"name": TABLE, "safetyNet": True, "acknowledgeCost": True},
+)
 # For each call at which the server is killed: its mutation, and whether the operation is durable by then.
 BOUNDARIES = {
     "create instance": (PROVISION, False),
     "create catalog": (PROVISION, False),
     "create table": (PROVISION, True),
     "start sync": (REFRESH, True),
+    "create net": (REFRESH_WITH_NET, True),
     "delete table": (TEARDOWN, True),
     "delete catalog": (TEARDOWN, True),
     "delete instance": (TEARDOWN, False),
 }
 ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
-SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before")]
-START_SYNC = {"start sync": ("POST", "/api/2.0/pipelines/.*/updates")}
+SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before"), ("create net", "hold_after")]
+REFRESHING = {
+    "start sync": ("POST", "/api/2.0/pipelines/.*/updates"),
+    "create net": ("POST", f"{AUTOSCALING.instance}/branches"),
+}
 # For a server that is killed: its lease ends soon. If it is renewed too late, no other server is there to claim it.
 SOON_OVER = MappingProxyType(
     {**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 0.3, "server.lakebase.execution.HEARTBEAT_SECONDS": 0.1}
@@ -86,10 +95,16 @@ def counts(kept: Kept) -> dict[str, int]:
     return kept.flavour.counts(kept.platform)
 
 
+def nets(kept: Kept) -> set[str]:
+    """The names of the safety nets."""
+    projects: list[dict[str, Any]] = kept.platform.inventory()["projects"]
+    return {name for project in projects for name in project["branches"] if name.startswith("before-")}
+
+
 def killed_at(kept: Kept, operator: Operator, call: str, moment: str) -> dict[str, Any]:
     """Send the mutation that makes this call, and kill the server while the platform holds the call; return the payload."""
     (mutation, values), durable = BOUNDARIES[call]
-    method, path = {**kept.flavour.calls(), **START_SYNC}[call]
+    method, path = {**kept.flavour.calls(), **REFRESHING}[call]
     kept.platform.fault(moment, method=method, path=path, times=1)
     payload = operator.send(mutation, **values)
 
@@ -109,11 +124,14 @@ def check_succession(
 ) -> float:
     """Kill a server at a call, and let another one resume; return the seconds until it does."""
     (mutation, values), durable = BOUNDARIES[call]
+    if call == "create net" and kept.flavour is not AUTOSCALING:
+        pytest.skip("the Provisioned API has no branches")
     with served(kept, victim) as operator:
         if mutation != PROVISION[0]:
             operator.provisioned()
         elif any(counts(kept).values()):
             operator.done(TEARDOWN[0], **TEARDOWN[1])
+        before = nets(kept)
         payload = killed_at(kept, operator, call, moment)
     with served(kept, heir) as operator:
         started = time.monotonic()
@@ -130,6 +148,8 @@ def check_succession(
         number = 0 if mutation == TEARDOWN[0] else 1
         # A project that is purged is gone for the reads of the API at once, and its PostgreSQL soon.
         wait_for(lambda: set(counts(kept).values()) == {number}, what=lambda: f"{number} of each, not {counts(kept)}")
+        if call == "create net":
+            assert nets(kept) - before == {payload["operation"]["steps"][0]["resource"].rpartition("/")[2]}
     return seconds
 
 

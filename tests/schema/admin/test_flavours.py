@@ -127,6 +127,23 @@ async def test_an_instance_of_the_other_flavour_has_no_branch(mutation: str, giv
     assert told == [("SETTING_INVALID", "input.branch")]
 
 
+@pytest.mark.parametrize(
+    ("flavour", "mutation", "given"),
+    [
+        (Flavour.PROVISIONED, "refreshSyncedTable", {}),
+        (Flavour.PROVISIONED, "teardownLakebase", {}),
+        (Flavour.PROVISIONED, "teardownLakebase", {"purge": True}),
+        (Flavour.AUTOSCALING, "teardownLakebase", {"purge": True}),
+    ],
+)
+async def test_a_safety_net_that_could_keep_nothing_is_never_sent(
+    flavour: Flavour, mutation: str, given: dict[str, Any]
+) -> None:
+    """The Provisioned API has no branches, and a purge deletes them all."""
+    told = await refusals(administration(flavour), mutation, {**given, "safetyNet": True})
+    assert told == [("SETTING_INVALID", "input.safetyNet")]
+
+
 async def test_the_branch_of_a_table_follows_from_its_catalog() -> None:
     """It is given only with the instance."""
     told = await refusals(administration(), "createSyncedTable", {"name": TABLE, "branch": "dev"})
@@ -148,6 +165,14 @@ async def test_the_branch_of_a_table_follows_from_its_catalog() -> None:
         ),
         ("deleteDatabaseInstance", {"name": "a", "purge": True}, {"instance_name": "a", "purge": True}),
         ("undeleteDatabaseInstance", {"name": "a"}, {"instance_name": "a"}),
+        (
+            "refreshSyncedTable",
+            {"safetyNet": True, "acknowledgeCost": True},
+            {"safety_net": True, "acknowledge_cost": True},
+        ),
+        ("refreshSyncedTable", {}, {"safety_net": False, "acknowledge_cost": False}),
+        ("teardownLakebase", {"safetyNet": True}, {"safety_net": True, "purge": False}),
+        ("teardownLakebase", {"purge": True}, {"safety_net": False, "purge": True}),
         (
             "createDatabaseCatalog",
             {"name": "c", "instanceName": "a", "databaseName": "d", "branch": "dev"},
