@@ -186,7 +186,8 @@ class InputValidation(BranchValidation):
         elif wanted and purge:
             self._setting(
                 "safetyNet",
-                "Nothing of an instance outlives `purge: true`, and no branch or snapshot either. Give one of the two.",
+                "`purge: true` deletes the branches and snapshots of the instance too, so no safety net would be left. "
+                "Give one of the two.",
             )
         return wanted
 

@@ -50,11 +50,12 @@ def way_back(net: Mapping[str, str], kind: OperationKind) -> str:
     """What a net keeps, until when, and how to go back to it."""
     instance, name = net["instance_name"], net["name"]
     named = f'instanceName: "{instance}", name: "{name}"'
-    undelete = f'undeleteDatabaseInstance(name: "{instance}"), then ' if kind is OperationKind.TEARDOWN else ""
+    undelete = f'undeleteDatabaseInstance(name: "{instance}"); ' if kind is OperationKind.TEARDOWN else ""
     return (
-        f"the branch {name} keeps what {net['source']} had before this, until {_shown(net['expires_at'])}. To go back: "
-        f"{undelete}createDatabaseBranch({named}, endpoint: {{}}) gives it an endpoint, updateDatabaseBranch({named}, "
-        f"neverExpires: true) keeps it, and LAKEBASE_ENDPOINT={branch_path(instance, name)}/endpoints/primary serves it"
+        f"the branch {name} keeps what {net['source']} had before this, until {_shown(net['expires_at'])}. To go back "
+        f"to it: {undelete}createDatabaseBranch({named}, endpoint: {{}}), for an endpoint; "
+        f"updateDatabaseBranch({named}, neverExpires: true), to keep it; "
+        f"LAKEBASE_ENDPOINT={branch_path(instance, name)}/endpoints/primary, to serve it"
     )
 
 
@@ -148,9 +149,9 @@ def _message(net: Mapping[str, str], kind: OperationKind, *, found: bool) -> str
         )
     if kind is OperationKind.TEARDOWN:
         message += (
-            f". It is deleted with the instance and comes back with it: undeleteDatabaseInstance brings both back for "
-            f"{KEPT_DAYS} days. It keeps neither the catalog, with its grants in Unity Catalog, nor the pipeline: "
-            "provisionLakebase creates them anew"
+            ". It is deleted with the instance and comes back with it: undeleteDatabaseInstance brings both back for "
+            f"{KEPT_DAYS} days. It does not keep the catalog and the pipeline, which provisionLakebase creates anew, "
+            "or the grants in Unity Catalog"
         )
     return message
 

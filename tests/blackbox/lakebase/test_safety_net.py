@@ -92,7 +92,7 @@ def gone_back_to(platform: LocalPlatform, operator: Operator, message: str) -> I
         operator.persist(
             mutation, **values, **({} if mutation == "updateDatabaseBranch" else {"acknowledgeCost": True})
         )
-    (endpoint,) = re.findall(r"LAKEBASE_ENDPOINT=(\S+)", message)
+    (endpoint,) = re.findall(r"LAKEBASE_ENDPOINT=([^\s,]+)", message)
     with operated(platform, module=HASTY, LAKEBASE_ENDPOINT=endpoint, LAKEBASE_INSTANCE_NAME="") as other:
         wait_for(lambda: answers(f"{other.server.url}/readyz"), what=other.server.log)
         yield other
@@ -184,7 +184,7 @@ def test_an_instance_that_was_torn_down_comes_back_with_its_net(platform: LocalP
     plan = operator.send("teardownLakebase", safetyNet=True, dryRun=True)["plan"]["steps"]
     assert [step["name"] for step in plan][:2] == ["create_safety_net", "delete_synced_table"]
     assert f"expires at {datetime.now(UTC) + timedelta(days=14):%Y-%m-%d}" in plan[0]["message"]
-    assert "keeps neither the catalog" in plan[0]["message"]
+    assert "does not keep the catalog" in plan[0]["message"]
     operation = operator.persist("teardownLakebase", **NET, **GONE)
     message = operation["steps"][0]["message"]
     with gone_back_to(platform, operator, message) as other:
