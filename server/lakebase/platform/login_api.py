@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from databricks.sdk.service.postgres import EndpointType
+from databricks.sdk.service.postgres import Endpoint, EndpointType
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import PlatformError, Reason
@@ -134,7 +134,9 @@ class LoginApi:
         return (found.uid or name) if found else None
 
     async def find_endpoint(self, path: str) -> DatabaseAddress | None:
-        """The address of an endpoint, or of the read-write endpoint of a branch; None if there is no such endpoint.
+        """The address of an endpoint, or of the read-write endpoint of a branch; None if there is no such resource.
+
+        A branch without an endpoint has an address without a host: its databases exist, and cannot be reached.
 
         Args:
             path: the path of the endpoint, or of the branch.
@@ -156,15 +158,15 @@ class LoginApi:
         return DatabaseAddress(instance.host, instance.read_only_host, instance.state.value, stopped=stopped)
 
 
-def _endpoint_at(client: WorkspaceClient, path: str) -> postgres.Endpoint | None:
+def _endpoint_at(client: WorkspaceClient, path: str) -> Endpoint:
     return client.postgres.get_endpoint(path)
 
 
-def _endpoint_of(client: WorkspaceClient, branch: str) -> postgres.Endpoint | None:
-    """The read-write endpoint of a branch, which has one at most."""
+def _endpoint_of(client: WorkspaceClient, branch: str) -> Endpoint:
+    """The read-write endpoint of a branch, which has one at most; one without name and host if it has none."""
     listed = itertools.islice(client.postgres.list_endpoints(branch), _MAX_ENDPOINTS)
     kinds = {None, EndpointType.ENDPOINT_TYPE_READ_WRITE}
-    return next((one for one in listed if (one.status and one.status.endpoint_type) in kinds), None)
+    return next((one for one in listed if (one.status and one.status.endpoint_type) in kinds), Endpoint())
 
 
 def _token_of(minted: database.DatabaseCredential | postgres.DatabaseCredential) -> str:
