@@ -213,7 +213,11 @@ class InstancePlans:
         else:
             draft.facts["instance_uid"] = deleted.uid
             until = f"; this is possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
-            add(PlanAction.UNDELETE, f"is brought back with all its databases{until}", costs=True)
+            add(
+                PlanAction.UNDELETE,
+                f"is brought back with all its databases, and without catalogs and synced tables{until}",
+                costs=True,
+            )
 
     def _reserve_served_resources(self, draft: Draft, name: str) -> None:
         """Keep other operations off the configured catalog and table while their instance changes."""

@@ -83,7 +83,9 @@ async def create_endpoint(step: Step) -> str:
             await step.guard()
             updating.note(await branching.update_endpoint(found, spec))
             update.sent()
-        await step.report(0.5, f"the endpoint is {found.state.value}")
+        await step.report(
+            0.5, f"requested: {describe(pending)}" if settled and pending else f"the endpoint is {found.state.value}"
+        )
         return False
 
     await step.until(look)

@@ -199,6 +199,7 @@ def test_a_deleted_instance_keeps_its_name_until_it_comes_back_or_is_purged(
         assert (error["code"], "undeleteDatabaseInstance" in error["message"]) == ("RESOURCE_NOT_FOUND", True)
     (step,) = operator.send("undeleteDatabaseInstance", name=INSTANCE, dryRun=True)["plan"]["steps"]
     assert (step["action"], step["costs"]) == ("UNDELETE", True)
+    assert "without catalogs and synced tables; this is possible until" in step["message"]
     errors = refused(operator, "undeleteDatabaseInstance", {"name": INSTANCE})
     assert codes_and_fields(errors) == [("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")]
     operator.persist("undeleteDatabaseInstance", name=INSTANCE, acknowledgeCost=True)
