@@ -69,8 +69,8 @@ class CreateDatabaseBranchInput:
     endpoint: AutoscalingInput | None = strawberry.field(
         default=UNSET,
         description=(
-            "The size of an endpoint of its own, `{}` for one of the default size. Without one the branch costs only "
-            "storage, and accepts no connections."
+            "The size of an endpoint of its own, `{}` for one of the default size. If absent: the branch has the "
+            "endpoint that the platform gives it by itself, of the platform's size, or none and accepts no connections."
         ),
     )
     acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schema.admin.requests.instances import InstanceValidation
 from schema.admin.requests.names import BRANCH, SNAPSHOT, instance_rule
-from schema.errors import Reason
 from schema.ports import administration as ports
 from schema.ports import branches as branch_ports
 from schema.relay.pagination import given
@@ -41,12 +40,16 @@ class BranchValidation(InstanceValidation):
             time, lsn = self._past(given(source.time), "from.time"), given(source.lsn)
             snapshot = self._name_if_given(given(source.snapshot), SNAPSHOT, "from.snapshot")
             if snapshot is not None and (branch or time or lsn):
-                self._setting("from.snapshot", "Give `snapshot` alone, or the branch with a moment.")
+                self._setting("from.snapshot", "Give `snapshot` alone, or else `branch` with `time` or `lsn`.")
             if lsn is not None and time is not None:
                 self._setting("from.lsn", "Give `time` or `lsn`, not both.")
             elif lsn is not None and not _LSN.fullmatch(lsn):
                 self._setting("from.lsn", "`lsn` is two hexadecimal numbers with a slash between them: 16/B374D848.")
         term = self._term(given(input_.expires_at), given(input_.ttl_seconds), never=given(input_.never_expires))
+        if input_.protected and term != _Term():
+            self._setting(
+                "protected", "A protected branch stays: give `protected: true` or a time to expire, not both."
+            )
         spec = branch_ports.BranchSpec(
             self._branched_instance(given(input_.instance_name)),
             self._name(input_.name, BRANCH, "name"),
@@ -69,7 +72,10 @@ class BranchValidation(InstanceValidation):
         never, default = given(input_.never_expires), given(input_.default)
         term = self._term(given(input_.expires_at), given(input_.ttl_seconds), never=never)
         if default is False:
-            self._setting("default", "Another branch becomes the default one by `default: true` of its own.")
+            self._setting(
+                "default",
+                "A branch stops being the default one when another becomes it: send `default: true` for that one.",
+            )
         change = branch_ports.BranchChange(
             self._branched_instance(given(input_.instance_name)),
             self._name(input_.name, BRANCH, "name"),
@@ -159,17 +165,8 @@ class BranchValidation(InstanceValidation):
                 "instanceName", "This server administers instances of the Provisioned API, which have no branches."
             )
             return ""
-        if name is not None:
-            return self._instance(name, "instanceName")
-        configured = self._configured.instance_name
-        if configured is None or instance_rule(self._configured.flavour).mistake(configured):
-            self._mistake(
-                Reason.NAME_INVALID,
-                "instanceName",
-                "Give `instanceName`, or configure the setting `LAKEBASE_ENDPOINT`.",
-            )
-            return ""
-        return configured
+        rule = instance_rule(self._configured.flavour)
+        return self._or_configured(name, self._configured.instance_name, rule, "instanceName", "LAKEBASE_ENDPOINT")
 
     def _endpoint_limits(self, scaling: AutoscalingInput | None, field: str) -> dict[str, Any]:
         if scaling is None:
@@ -187,7 +184,7 @@ class BranchValidation(InstanceValidation):
         if moment is None:
             return None
         if _utc(moment) > datetime.now(UTC):
-            self._setting(field, f"`{field.rpartition('.')[2]}` is in the future.")
+            self._setting(field, f"`{field.rpartition('.')[2]}` is in the future. Choose a moment that has passed.")
         return _utc(moment).isoformat()
 
     def _term(self, expires_at: datetime | None, ttl: int | None, *, never: bool | None) -> _Term:

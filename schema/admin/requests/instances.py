@@ -44,7 +44,7 @@ class InstanceValidation(Mistakes):
             self._setting(
                 None,
                 f"There is nothing to change: give at least one of `{size}`, `nodeCount`, "
-                " `enableReadableSecondaries`, `retentionWindowInDays` and `stopped`.",
+                "`enableReadableSecondaries`, `retentionWindowInDays` and `stopped`.",
             )
         return ports.AdminRequest(
             _Kind.UPDATE_INSTANCE,

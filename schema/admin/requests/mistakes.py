@@ -32,6 +32,23 @@ class Mistakes:
     def _name_if_given(self, name: str | None, rule: NameRule | TableNameRule, field: str) -> str | None:
         return None if name is None else self._name(name, rule, field)
 
+    def _or_configured(
+        self, name: str | None, configured: str | None, rule: NameRule | TableNameRule, field: str, setting: str
+    ) -> str:
+        if name is not None:
+            return self._name(name, rule, field)
+        if configured is None:
+            self._mistake(
+                Reason.NAME_INVALID,
+                field,
+                f"Give `{field}`, or configure the server's setting `{setting}`. The settings do not count if "
+                "`LAKEBASE_ENDPOINT` names another endpoint than the main one of its project.",
+            )
+            return ""
+        if mistake := rule.mistake(configured):
+            self._mistake(Reason.NAME_INVALID, field, f"{mistake} It comes from the setting `{setting}`.")
+        return configured
+
     def _branch(self, name: str | None, field: str = "branch") -> str | None:
         """The name of a branch, which only instances of the flavour AUTOSCALING have."""
         if name is not None and not self._autoscales:

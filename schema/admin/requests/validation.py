@@ -239,23 +239,6 @@ class InputValidation(BranchValidation):
         # The configured table is ORDERS_TABLE in this catalog.
         return self._or_configured(name, self._configured.table_name, SYNCED_TABLE, field, "LAKEBASE_CATALOG_NAME")
 
-    def _or_configured(
-        self, name: str | None, configured: str | None, rule: NameRule | TableNameRule, field: str, setting: str
-    ) -> str:
-        if name is not None:
-            return self._name(name, rule, field)
-        if configured is None:
-            self._mistake(
-                Reason.NAME_INVALID,
-                field,
-                f"Give `{field}`, or configure the server's setting `{setting}`. The settings do not count if "
-                "`LAKEBASE_ENDPOINT` names another endpoint than the main one of its project.",
-            )
-            return ""
-        if mistake := rule.mistake(configured):
-            self._mistake(Reason.NAME_INVALID, field, f"{mistake} It comes from the setting `{setting}`.")
-        return configured
-
     def _table_in_catalog(self, table: str, catalog: str) -> None:
         if table and catalog and _catalog_of(table) != catalog.lower():
             self._mistake(Reason.NAME_INVALID, "tableName", "The synced table is not in the catalog `catalogName`.")

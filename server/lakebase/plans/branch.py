@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
 from schema.ports.administration import OperationKind, PlanAction, branch_path
 from schema.ports.branches import EndpointKind
+from schema.ports.instances import Flavour, InstanceSpec
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS
-from server.lakebase.plans.differences import branch_changes, branch_differences, describe, endpoint_changes, same_name
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.deletions import KEPT_DAYS, missing, refuse_to_delete, refuse_to_expire
+from server.lakebase.plans.differences import (
+    branch_changes,
+    branch_conflicts,
+    describe,
+    describe_changes,
+    endpoint_changes,
+    same_name,
+)
+from server.lakebase.plans.draft import CONFLICTS, EXISTS, in_utc, step_adder, term
+from server.lakebase.plans.instance import autoscaling
 
 if TYPE_CHECKING:
     from schema.ports.administration import Configured
@@ -50,9 +59,6 @@ class BranchPlans:
         resource = f"branch {spec.instance_name}/{spec.name}"
         found = await self._branching.branch(spec.instance_name, spec.name) if instance else None
         add = step_adder(draft, "create_branch", resource, exists=found is not None and found.deleted_at is None)
-        source = f"the branch {spec.source}" if spec.source else "the default branch"
-        source = f"the snapshot {spec.snapshot}" if spec.snapshot else source
-        moment = f" as of {spec.time or spec.lsn}" if spec.time or spec.lsn else ""
         if found is not None and found.deleted_at is not None:
             add(PlanAction.NOTHING, "cannot be created: a deleted branch keeps its name")
             until = f" until {found.purge_at:%Y-%m-%d %H:%M} UTC" if found.purge_at else " until it is purged"
@@ -63,7 +69,7 @@ class BranchPlans:
                 "name",
                 purge_at=found.purge_at,
             )
-        elif found is not None and (differences := branch_differences(found, spec)):
+        elif found is not None and (differences := branch_conflicts(found, spec)):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
@@ -74,8 +80,18 @@ class BranchPlans:
         elif found is not None:
             add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
         else:
-            add(PlanAction.CREATE, f"is made from {source}{moment}; its storage costs from then on", costs=True)
+            add(PlanAction.CREATE, _creation(spec, instance), costs=True)
             await self._check_source(draft, spec, instance)
+            if spec.endpoint and ENDPOINT_LIMITS not in draft.facts:
+                # The platform may give the branch an endpoint by itself, and its size would be the platform's choice.
+                draft.facts[ENDPOINT_LIMITS] = _limits(
+                    InstanceSpec(
+                        spec.instance_name,
+                        min_cu=spec.min_cu,
+                        max_cu=spec.max_cu,
+                        suspend_after_seconds=spec.suspend_after_seconds,
+                    ).with_defaults(Flavour.AUTOSCALING)
+                )
         if spec.endpoint:
             await self._endpoint(draft, spec, exists=found is not None)
 
@@ -83,10 +99,16 @@ class BranchPlans:
         path = branch_path(spec.instance_name, spec.name)
         found = [one for one in await self._platform.endpoints(path) if one.kind is EndpointKind.READ_WRITE]
         resource = f"endpoint of branch {spec.instance_name}/{spec.name}"
-        spec = replace(spec, **draft.facts.get(ENDPOINT_LIMITS, {}))
+        given, spec = (spec.min_cu, spec.max_cu), replace(spec, **draft.facts.get(ENDPOINT_LIMITS, {}))
+        now = (found[0].min_cu, found[0].max_cu) if exists and found else (None, None)
+        draft.require_limits(
+            given,
+            (now[0] if spec.min_cu is None else spec.min_cu, now[1] if spec.max_cu is None else spec.max_cu),
+            "autoscaling" if draft.request.kind is OperationKind.RESTORE else "endpoint",
+        )
         differences = endpoint_changes(found[0], spec) if exists and found else []
         if differences:
-            message = describe(differences)
+            message = describe_changes(differences)
             draft.add(
                 "create_endpoint",
                 PlanAction.UPDATE,
@@ -99,21 +121,14 @@ class BranchPlans:
         elif exists and found:
             draft.add("create_endpoint", PlanAction.NOTHING, resource, f"exists ({found[0].state.value})", exists=True)
         else:
-            draft.add("create_endpoint", PlanAction.CREATE, resource, "is created", exists=False, costs=True)
+            limits = (spec.min_cu, spec.max_cu, spec.suspend_after_seconds)
+            size = "" if None in limits else f" with {autoscaling(*limits)}"
+            draft.add("create_endpoint", PlanAction.CREATE, resource, f"is created{size}", exists=False, costs=True)
 
     async def _check_source(self, draft: Draft, spec: BranchSpec, instance: Instance | None) -> None:
         """Refuse a source that does not exist, or a moment that is too far back."""
         field = "to" if draft.request.kind is OperationKind.RESTORE else "from.time"
-        kept = instance.retention_seconds if instance else None
-        if spec.time is not None and kept is not None:
-            earliest = datetime.now(UTC) - timedelta(seconds=kept)
-            if datetime.fromisoformat(spec.time) < earliest:
-                draft.refuse(
-                    Reason.SETTING_INVALID,
-                    f"The history of {spec.instance_name} goes back to {earliest:%Y-%m-%d %H:%M} UTC, not to "
-                    f"{spec.time}.",
-                    field,
-                )
+        draft.require_history(instance, spec.time, field)
         if spec.snapshot is not None:
             names = [one.name for one in await self._branching.snapshots(spec.instance_name)]
             if spec.snapshot not in names:
@@ -137,11 +152,14 @@ class BranchPlans:
         differences = branch_changes(found, change)
         add(
             PlanAction.UPDATE if differences else PlanAction.NOTHING,
-            describe(differences) + self._default_message(change.instance_name, change.name, default=change.default)
+            describe_changes(differences)
+            + self._default_message(change.instance_name, change.name, default=change.default)
             if differences
             else "is as wanted",
             differences=differences,
         )
+        if differences:
+            refuse_to_expire(draft, found, change)
 
     def _default_message(self, instance: str, name: str, *, default: bool) -> str:
         """What a new default branch means for the servers of the instance."""
@@ -166,7 +184,11 @@ class BranchPlans:
         if found.deleted_at is not None:
             if purge:
                 draft.status_changes_lost = None
-                add(PlanAction.DELETE, "is deleted already, and is now deleted for good")
+                add(
+                    PlanAction.DELETE,
+                    "is deleted already, and is now deleted for good: neither it nor its status changes, which cannot "
+                    "be counted now, can be had back",
+                )
             else:
                 until = f" until {found.purge_at:%Y-%m-%d %H:%M} UTC" if found.purge_at else ""
                 add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseBranch brings it back{until}")
@@ -181,27 +203,7 @@ class BranchPlans:
             PlanAction.DELETE,
             f"is deleted with all its databases ({held}); {'it cannot be had back' if purge else restorable}",
         )
-        await self._refuse_to_delete(draft, found)
-
-    async def _refuse_to_delete(self, draft: Draft, found: Branch) -> None:
-        resource = f"branch {found.instance_name}/{found.name}"
-        if found.is_default:
-            draft.refuse(
-                Reason.RESOURCE_IN_USE,
-                f"The {resource} is the default branch. It goes with its instance, or after another branch is the "
-                "default one.",
-                "name",
-            )
-        if found.is_protected:
-            draft.refuse(
-                Reason.PROTECTED,
-                f"The {resource} is protected. Take the protection off it first, with updateDatabaseBranch(protected: "
-                "false).",
-                "name",
-            )
-        others = await self._platform.branches(found.instance_name)
-        below = [one.name for one in others if one.source == found.name and one.deleted_at is None]
-        draft.refuse_if_used(resource, [f"branch {name}" for name in sorted(below)], "name")
+        refuse_to_delete(draft, found, await self._platform.branches(instance))
 
     async def undelete(self, draft: Draft) -> None:
         """Plan to bring a deleted branch back."""
@@ -229,18 +231,17 @@ class BranchPlans:
         instance = await self._instance(draft, spec.instance_name)
         if instance is not None and not (instance.branch or "").endswith(f"/{spec.name}"):
             # The new endpoint is as large as the present one, except where the request says otherwise.
-            named = {"min_cu": spec.min_cu, "max_cu": spec.max_cu, "suspend_after_seconds": spec.suspend_after_seconds}
-            draft.facts[ENDPOINT_LIMITS] = {
-                name: getattr(instance, name) if wanted is None else wanted for name, wanted in named.items()
-            }
+            present_limits = _limits(instance)
+            named = {name: wanted for name, wanted in _limits(spec).items() if wanted is not None}
+            draft.facts[ENDPOINT_LIMITS] = {**present_limits, **named}
         await self._create(draft, spec, instance)
         if instance is None:
             return
         found = await self._existing(spec.instance_name, spec.name)
-        present = (instance.branch or "").rpartition("/")[2]
+        present = _default(instance)
         since = datetime.fromisoformat(required(spec.time))
         later = await self._postgres.count_changes(instance.server, since=since) if present != spec.name else 0
-        newer = "those status changes that are newer" if later is None else f"{later:,} newer status change(s)"
+        newer = "status changes that cannot be counted" if later is None else f"status changes: {later:,}"
         default = found is not None and found.is_default
         draft.add(
             "make_default",
@@ -249,10 +250,10 @@ class BranchPlans:
             "is the default branch already"
             if default
             else (
-                f"the branch {spec.name} becomes its default branch. The branch {present} stays as it is: only there "
-                f"are {newer} than {since:%Y-%m-%d %H:%M} UTC, and newer audit, operations and cursors of the feed. "
-                f"Catalogs go on showing {present}, and so does a server until LAKEBASE_ENDPOINT is "
-                f"{branch_path(spec.instance_name, spec.name)}/endpoints/primary"
+                f"the branch {spec.name} becomes its default branch. The branch {present} stays as it is, and alone "
+                f"has what is newer than {in_utc(since)} ({newer}), with the newer audit, operations and cursors of "
+                f"the feed. Catalogs go on showing {present}, and servers go on serving it: to serve the new branch, "
+                f"set LAKEBASE_ENDPOINT to {branch_path(spec.instance_name, spec.name)}/endpoints/primary"
             ),
             exists=True,
         )
@@ -265,5 +266,29 @@ class BranchPlans:
     async def _instance(self, draft: Draft, name: str) -> Instance | None:
         found = await self._platform.instance(name)
         if found is None:
-            draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no instance {name}. Create it first.", "instanceName")
+            message = await missing(self._platform, name)
+            draft.refuse(Reason.RESOURCE_NOT_FOUND, message, "instanceName")
         return found
+
+
+def _creation(spec: BranchSpec, instance: Instance | None) -> str:
+    """What is created, in words."""
+    default = f"the default branch {_default(instance)}" if instance and instance.branch else "the default branch"
+    source = f"the branch {spec.source}" if spec.source else default
+    source = f"the snapshot {spec.snapshot}" if spec.snapshot else source
+    moment = f" as it was at {in_utc(spec.time)}" if spec.time else f" as it was at {spec.lsn}" if spec.lsn else ""
+    protected = ", and is protected" if spec.protected else ""
+    return (
+        f"is made from {source}{moment}{protected}; its storage costs from then on"
+        f"{term(spec.expires_at, spec.ttl_seconds)}"
+    )
+
+
+def _default(instance: Instance) -> str:
+    """The name of the default branch."""
+    return (instance.branch or "").rpartition("/")[2]
+
+
+def _limits(of: BranchSpec | Instance | InstanceSpec) -> dict[str, Any]:
+    """The limits of an endpoint by their names."""
+    return {"min_cu": of.min_cu, "max_cu": of.max_cu, "suspend_after_seconds": of.suspend_after_seconds}

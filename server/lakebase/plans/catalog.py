@@ -62,8 +62,8 @@ class CatalogPlans:
         if namesake := await self._platform.namesakes.of_catalog(spec.name):
             draft.refuse_name(add, resource, namesake, draft.name_field("catalog"))
             return
-        created = ", which is created if it is missing" if spec.create_database else ""
-        place = f"{spec.instance_name}, branch {spec.branch}" if spec.branch else spec.instance_name
+        created = "; the database is created if it is missing" if spec.create_database else ""
+        place = f"the branch {spec.branch} of {spec.instance_name}" if spec.branch else spec.instance_name
         add(PlanAction.CREATE, f"registers the database {spec.database_name} of {place}{created}")
         if draft.request.kind is OperationKind.CREATE_CATALOG:
             instance = await self._platform.instance(spec.instance_name)

@@ -48,6 +48,32 @@ def branch_differences(found: Branch, spec: BranchSpec) -> list[Difference]:
     )
 
 
+def branch_conflicts(found: Branch, spec: BranchSpec) -> list[Difference]:
+    """How a branch that was there before the request differs from its spec.
+
+    Its moment must be the wanted one and its term must fit: a restore to a branch of another moment would lose more.
+    """
+    conflicts = branch_differences(found, spec)
+    expires = found.expires_at.isoformat() if found.expires_at else "never"
+    conflicts += _differences(
+        (
+            "to" if spec.default else "from.time",
+            found.source_time.isoformat() if found.source_time else "not known",
+            spec.time and _same_moment(spec.time, found.source_time),
+        ),
+        ("expiresAt", expires, spec.expires_at and _same_moment(spec.expires_at, found.expires_at)),
+        # How long the term of a branch was is not known, but whether it has one is.
+        (
+            "ttlSeconds",
+            expires,
+            f"{spec.ttl_seconds} (counted from now)" if spec.ttl_seconds and not found.expires_at else None,
+        ),
+        # A branch that is to be the default one stays.
+        ("expiresAt", expires, "never" if spec.default else None),
+    )
+    return conflicts
+
+
 def endpoint_changes(found: Endpoint, spec: BranchSpec) -> list[Difference]:
     """The limits of an endpoint that differ from those that a branch's spec names."""
     return _differences(
@@ -67,7 +93,7 @@ def branch_changes(found: Branch, change: BranchChange) -> list[Difference]:
     return _differences(
         ("protected", found.is_protected, change.protected),
         ("expiresAt", expires, wanted),
-        ("ttlSeconds", expires, change.ttl_seconds and f"{change.ttl_seconds} s from now"),
+        ("ttlSeconds", expires, change.ttl_seconds and f"{change.ttl_seconds} (counted from now)"),
         ("default", found.is_default, change.default or None),
     )
 
@@ -111,6 +137,11 @@ def describe(differences: Sequence[Difference]) -> str:
     return (
         ", ".join(f"{one.field} is {one.current}, should be {one.wanted}" for one in differences) or "nothing differs"
     )
+
+
+def describe_changes(differences: Sequence[Difference]) -> str:
+    """What a request changes, in words."""
+    return "changes " + ", ".join(f"{one.field} from {one.current} to {one.wanted}" for one in differences)
 
 
 def _differences(*properties: tuple[str, Any, Any]) -> list[Difference]:

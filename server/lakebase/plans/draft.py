@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
 from schema.ports.administration import AdminRefusal, OperationKind, OperationStep, Plan, PlanAction, PlannedStep
-from schema.ports.instances import InstanceState
+from schema.ports.instances import InstanceState, limits_mistake
 from server.lakebase.plans.differences import same_name
 
 if TYPE_CHECKING:
@@ -95,6 +96,38 @@ class Draft:
             message = f"The instance {instance.name} is {instance.state.value}. Wait until it is AVAILABLE."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
 
+    def require_limits(
+        self,
+        given: tuple[float | None, float | None],
+        found: tuple[float | None, float | None],
+        path: str = "autoscaling",
+    ) -> None:
+        """Refuse limits of autoscaling that do not fit together: those that are given, or else found or the default."""
+        (least, most), missing = given, "minCu" if given[0] is None else "maxCu"
+        if least is None and most is None:
+            return
+        least, most = found[0] if least is None else least, found[1] if most is None else most
+        if least is None or most is None or not (mistake := limits_mistake(least, most)):
+            return
+        if None in given:
+            mistake = f"{mistake} Give `{missing}` too."
+        self.refuse(Reason.SETTING_INVALID, mistake, f"{path}.{'minCu' if missing == 'maxCu' else 'maxCu'}")
+
+    def require_history(self, instance: Instance | None, moment: str | None, field_: str) -> None:
+        """Refuse a moment before the history of the instance begins."""
+        if instance is None or moment is None:
+            return
+        kept = instance.retention_seconds
+        beginnings = [instance.created_at, kept and datetime.now(UTC) - timedelta(seconds=kept)]
+        earliest = max((one for one in beginnings if one), default=None)
+        if earliest and datetime.fromisoformat(moment) < earliest:
+            self.refuse(
+                Reason.SETTING_INVALID,
+                f"The history of {instance.name} goes back to {in_utc(earliest)}, not to {in_utc(moment)}. Choose a "
+                "later moment.",
+                field_,
+            )
+
     def deletes(self, resource: str) -> bool:
         """Whether a step of the plan deletes the resource."""
         return any(step.action is PlanAction.DELETE and same_name(step.resource, resource) for step in self.steps)
@@ -111,6 +144,19 @@ class Draft:
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Add a reason to refuse the request."""
         self.refusals.append(AdminRefusal(reason, message, field_, **more))
+
+
+def in_utc(moment: datetime | str) -> str:
+    """A moment to the second, as plans show it."""
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def term(expires_at: str | None, ttl_seconds: int | None) -> str:
+    """When the platform deletes what has a term, as the end of a step's message."""
+    if expires_at is not None:
+        return f"; the platform deletes it at {in_utc(expires_at)}"
+    return f"; the platform deletes it after {ttl_seconds:,} seconds" if ttl_seconds else ""
 
 
 def step_adder(draft: Draft, name: str, resource: str, *, exists: bool) -> Callable[..., None]:

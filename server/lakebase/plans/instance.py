@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.ports.administration import PlanAction
-from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState, limits_mistake
+from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, name_held, total
-from server.lakebase.plans.differences import describe, instance_differences, pending_changes, same_name
+from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, missing, name_held, total
+from server.lakebase.plans.differences import (
+    describe,
+    describe_changes,
+    instance_differences,
+    pending_changes,
+    same_name,
+)
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 from server.lakebase.plans.safety_net import net_of
 
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 
 # Changes of these properties restart the instance.
 _RESTARTING: Final = frozenset({"capacity", "nodeCount", "enableReadableSecondaries"})
+# Whether changes of these restart it is not documented.
+_MAYBE_RESTARTING: Final = frozenset({"autoscaling.minCu", "autoscaling.maxCu"})
 
 
 class InstancePlans:
@@ -80,7 +88,7 @@ class InstancePlans:
         made = spec.with_defaults(flavour)
         add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
         _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
-        _require_limits(draft, made.min_cu, made.max_cu, "autoscaling.minCu" if spec.max_cu is None else None)
+        draft.require_limits((spec.min_cu, spec.max_cu), (made.min_cu, made.max_cu))
 
     async def update(self, draft: Draft) -> None:
         """Plan to change the properties that differ."""
@@ -89,7 +97,7 @@ class InstancePlans:
         add = step_adder(draft, "update_instance", resource, exists=found is not None)
         if found is None:
             add(PlanAction.NOTHING, "does not exist")
-            draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", "name")
+            draft.refuse(Reason.RESOURCE_NOT_FOUND, await missing(self._platform, change.name), "name")
             return
         draft.facts["instance_uid"] = found.uid
         draft.facts["hosts_operations"] = same_name(change.name, self._hosting)
@@ -98,29 +106,32 @@ class InstancePlans:
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
         _require_nodes(draft, nodes=nodes, secondaries=secondaries, named=bool(change.readable_secondaries))
-        _require_limits(
-            draft,
-            found.min_cu if change.min_cu is None else change.min_cu,
-            found.max_cu if change.max_cu is None else change.max_cu,
-            "autoscaling.minCu" if change.max_cu is None else None,
-        )
+        draft.require_limits((change.min_cu, change.max_cu), (found.min_cu, found.max_cu))
         if found.state is InstanceState.DELETING:
             draft.refuse(Reason.RESOURCE_NOT_READY, f"The {resource} is being deleted.", "name")
+        place = self._place(found)
         if not differences:
-            add(PlanAction.NOTHING, "is as wanted")
+            add(PlanAction.NOTHING, f"is as wanted{place}")
             draft.awaits_platform = found.state not in {InstanceState.AVAILABLE, InstanceState.STOPPED}
         elif change.stopped and not found.stopped:
             add(
                 PlanAction.STOP,
-                f"{describe(differences)}; its databases cannot be reached until it is started",
+                f"{describe_changes(differences)}; its databases cannot be reached until it is started{place}",
                 differences=differences,
                 costs=_costs_more(found, change),
             )
         elif change.stopped is False and found.stopped:
-            add(PlanAction.START, "is started", differences=differences, costs=True)
+            add(PlanAction.START, f"is started{place}", differences=differences, costs=True)
         else:
-            message = describe(differences) + _restart(found, differences)
+            message = describe_changes(differences) + _restart(found, differences) + _forgotten(found, change) + place
             add(PlanAction.UPDATE, message, differences=differences, costs=_costs_more(found, change))
+
+    def _place(self, found: Instance) -> str:
+        """Which branch's endpoint a change is of, if this server serves another branch."""
+        default, served = (found.branch or "").rpartition("/")[2], self._configured.branch
+        if not (default and served and same_name(found.name, self._configured.instance_name)) or default == served:
+            return ""
+        return f"; this is the endpoint of the default branch {default}, and this server serves the branch {served}"
 
     async def delete(self, draft: Draft) -> None:
         """Plan the deletion of the instance, or the purge of a deleted one.
@@ -143,7 +154,7 @@ class InstancePlans:
         changes = await changes_in(self._services, found, net=net_of(draft.facts))
         draft.status_changes_lost = total(changes)
         kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
-        held = f"({in_words(changes)}, and the audit; export-changes saves both)"
+        held = f"({in_words(changes)}), and with the audit; export-changes saves changes and audit"
         if kept:
             message = f"is deleted with all its databases {held}; {_restorable()}"
         else:
@@ -164,7 +175,11 @@ class InstancePlans:
         elif draft.request.purge:
             # Nobody can count the status changes of a deleted instance.
             draft.status_changes_lost = None
-            add(PlanAction.DELETE, "is deleted already, and is now deleted for good; it cannot be had back")
+            add(
+                PlanAction.DELETE,
+                "is deleted already, and is now deleted for good: neither it nor its status changes, which cannot be "
+                "counted now, can be had back",
+            )
         else:
             until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
             add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseInstance brings it back{until}")
@@ -199,7 +214,11 @@ class InstancePlans:
         else:
             draft.facts["instance_uid"] = deleted.uid
             until = f"; this is possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
-            add(PlanAction.UNDELETE, f"is brought back with all its databases{until}", costs=True)
+            add(
+                PlanAction.UNDELETE,
+                f"is brought back with all its databases, and without catalogs and synced tables{until}",
+                costs=True,
+            )
 
     def _reserve_served_resources(self, draft: Draft, name: str) -> None:
         """Keep other operations off the configured catalog and table while their instance changes."""
@@ -212,15 +231,6 @@ def _restorable() -> str:
     """Until when an instance that is deleted now can be had back, in words."""
     until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
     return f"undeleteDatabaseInstance brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
-
-
-def _require_limits(draft: Draft, least: float | None, most: float | None, field: str | None) -> None:
-    """Refuse limits of autoscaling that do not fit together; `field` is the one that the request names."""
-    if least is None or most is None:
-        return
-    message = limits_mistake(least, most)
-    if message:
-        draft.refuse(Reason.SETTING_INVALID, message, field or "autoscaling.maxCu")
 
 
 def _costs_more(found: Instance, change: InstanceChange) -> bool:
@@ -247,8 +257,19 @@ def _require_nodes(draft: Draft, *, nodes: int | None, secondaries: bool | None,
 
 def _restart(found: Instance, differences: Sequence[Difference]) -> str:
     """What a change does to the connections of an instance that runs."""
-    restarts = _RESTARTING & {one.field for one in differences}
-    return "; the instance restarts, which ends all connections" if restarts and not found.stopped else ""
+    changed = {one.field for one in differences}
+    if found.stopped or not changed & (_RESTARTING | _MAYBE_RESTARTING):
+        return ""
+    restarts = "restarts" if changed & _RESTARTING else "may restart"
+    return f"; the instance {restarts}, which ends all connections"
+
+
+def _forgotten(found: Instance, change: InstanceChange) -> str:
+    """What a shorter retention takes away."""
+    days = change.retention_days
+    if days is None or found.retention_days is None or days >= found.retention_days:
+        return ""
+    return f"; the history from more than {days} days ago is lost for good"
 
 
 def _units(capacity: str | None) -> float:
@@ -259,12 +280,14 @@ def _units(capacity: str | None) -> float:
         return 0.0
 
 
+def autoscaling(least: float | None, most: float | None, seconds: int | None) -> str:
+    """The limits of autoscaling in words."""
+    sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
+    return f"{least:g} to {most:g} CU, {sleep}"
+
+
 def _properties(spec: InstanceSpec) -> str:
     nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
     secondaries = ", readable secondaries" if spec.readable_secondaries else ""
-    size = spec.capacity
-    if spec.min_cu is not None:
-        seconds = spec.suspend_after_seconds
-        sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
-        size = f"{spec.min_cu:g} to {spec.max_cu:g} CU, {sleep}"
+    size = spec.capacity if spec.min_cu is None else autoscaling(spec.min_cu, spec.max_cu, spec.suspend_after_seconds)
     return f"{size}, {nodes}{secondaries}, {spec.retention_days} days of retention"

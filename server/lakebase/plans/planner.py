@@ -129,7 +129,7 @@ def _check_flags(draft: Draft) -> None:
     if costly and not request.acknowledge_cost:
         draft.refuse(
             Reason.COST_NOT_ACKNOWLEDGED,
-            f"This costs money from then on: {', '.join(dict.fromkeys(costly))}. Send it with acknowledgeCost: true to "
-            "accept that.",
+            f"This makes the following cost money, or cost more: {', '.join(dict.fromkeys(costly))}. Send it with "
+            "acknowledgeCost: true to accept that.",
             "acknowledgeCost",
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
 from schema.ports.administration import PlanAction
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.draft import EXISTS, step_adder
+from server.lakebase.plans.deletions import missing
+from server.lakebase.plans.draft import EXISTS, in_utc, step_adder, term
 
 if TYPE_CHECKING:
     from schema.ports.branches import SnapshotSpec
@@ -43,10 +43,11 @@ class SnapshotPlans:
         if found:
             add(PlanAction.NOTHING, EXISTS)
             return
-        moment = f" as of {spec.time}" if spec.time else ""
+        moment = f" as it was at {in_utc(spec.time)}" if spec.time else ""
+        source = f"the branch {spec.source}" if spec.source else "the default branch"
         add(
             PlanAction.CREATE,
-            f"is taken of the branch {spec.source or 'that is the default one'}{moment}; it costs by its size",
+            f"is taken of {source}{moment}; it costs by its size{term(spec.expires_at, spec.ttl_seconds)}",
             costs=True,
         )
         await self._check_source(draft, spec)
@@ -54,7 +55,7 @@ class SnapshotPlans:
     async def _check_source(self, draft: Draft, spec: SnapshotSpec) -> None:
         instance = await self._platform.instance(spec.instance_name)
         if instance is None:
-            message = f"There is no instance {spec.instance_name}. Create it first."
+            message = await missing(self._platform, spec.instance_name)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, message, "instanceName")
             return
         branches = [one for one in await self._platform.branches(spec.instance_name) if one.deleted_at is None]
@@ -68,12 +69,7 @@ class SnapshotPlans:
                 "was not made from another one can have snapshots.",
                 "branch",
             )
-        kept = instance.retention_seconds
-        if spec.time is not None and kept is not None:
-            earliest = datetime.now(UTC) - timedelta(seconds=kept)
-            if datetime.fromisoformat(spec.time) < earliest:
-                message = f"The history goes back to {earliest:%Y-%m-%d %H:%M} UTC, not to {spec.time}."
-                draft.refuse(Reason.SETTING_INVALID, message, "time")
+        draft.require_history(instance, spec.time, "time")
 
     async def delete(self, draft: Draft) -> None:
         """Plan the deletion of the snapshot."""

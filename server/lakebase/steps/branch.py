@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from schema.errors import PlatformError, Reason
@@ -96,7 +97,9 @@ async def create_endpoint(step: Step) -> str:
             await step.guard()
             updating.note(await branching.update_endpoint(found, spec))
             update.sent()
-        await step.report(0.5, f"the endpoint is {found.state.value}")
+        await step.report(
+            0.5, f"requested: {describe(pending)}" if settled and pending else f"the endpoint is {found.state.value}"
+        )
         return False
 
     await step.until(look)
@@ -130,6 +133,10 @@ async def make_default(step: Step) -> str:
 async def update_branch(step: Step) -> str:
     """Request the properties that differ, and wait until they are as wanted."""
     change, branching = required(step.request.branch_change), _branching(step)
+    if change.ttl_seconds:
+        # The platform would count a duration from the creation of the branch, and ours counts from now.
+        end = datetime.now(UTC) + timedelta(seconds=change.ttl_seconds)
+        change = replace(change, ttl_seconds=None, expires_at=step.facts.setdefault("expires_at", end.isoformat()))
     resource = f"branch {change.instance_name}/{change.name}"
     update, updating = SentRecently(), PlatformOperation(step, f"change of {resource}")
 
@@ -139,14 +146,11 @@ async def update_branch(step: Step) -> str:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no {resource} any more.")
         require_uid(resource, step.facts.get("branch_uid"), found.uid)
         pending = branch_changes(found, change)
-        # A term counts from when it is asked for, so it is asked for once at least.
-        asked = not change.ttl_seconds or step.facts.get("term_sent")
-        if not pending or (asked and [one.field for one in pending] == ["ttlSeconds"]):
+        if not pending:
             return True
         if await updating.check(last=True) and update.due():
             await step.guard()
             if any(one.field != "default" for one in pending):
-                step.facts["term_sent"] = True
                 updating.note(await branching.update_branch(change))
             if change.default and not found.is_default:
                 updating.note(await branching.make_default(change.instance_name, change.name))
@@ -187,7 +191,10 @@ async def delete_branch(step: Step) -> str:
         return False
 
     await step.until(look)
-    return deletion_message(step, "branch")
+    deleted = None if purge else await branching.branch(instance, name)
+    until = deleted.purge_at if deleted else None
+    restorable = f"; undeleteDatabaseBranch brings it back until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+    return deletion_message(step, "branch") + restorable
 
 
 async def undelete_branch(step: Step) -> str:

@@ -132,6 +132,13 @@ def test_it_is_resized_and_keeps_the_size_that_nobody_names(operator: Operator) 
         operator, "updateDatabaseInstance", {"name": INSTANCE, "autoscaling": {"minCu": 5}, "dryRun": True}
     )
     assert codes_and_fields(errors) == [("SETTING_INVALID", "autoscaling.minCu")]
+    assert errors[0]["message"].endswith("Give `maxCu` too.")
+    (step,) = operator.send(
+        "updateDatabaseInstance", name=INSTANCE, autoscaling={"maxCu": 8}, retentionWindowInDays=8, dryRun=True
+    )["plan"]["steps"]
+    assert "changes autoscaling.maxCu from 4 to 8, retentionWindowInDays from 9 to 8" in step["message"]
+    assert "may restart" in step["message"]
+    assert "the history from more than 8 days ago is lost" in step["message"]
     operator.persist("updateDatabaseInstance", name=INSTANCE, nodeCount=1, enableReadableSecondaries=False)
 
 
@@ -183,8 +190,16 @@ def test_a_deleted_instance_keeps_its_name_until_it_comes_back_or_is_purged(
     held = {"code": "NAME_HELD", "field": ["input", "name"], "purgeAt": gone["purgeAt"]}
     assert answer == {"operation": None, "userErrors": [held]}
     assert changing(platform) == before
+    for mutation, given in (
+        ("updateDatabaseInstance", {"name": INSTANCE, "stopped": True}),
+        ("createDatabaseBranch", {"name": "dev"}),
+        ("createDatabaseSnapshot", {"name": "dev"}),
+    ):
+        (error,) = refused(operator, mutation, {**given, "dryRun": True})
+        assert (error["code"], "undeleteDatabaseInstance" in error["message"]) == ("RESOURCE_NOT_FOUND", True)
     (step,) = operator.send("undeleteDatabaseInstance", name=INSTANCE, dryRun=True)["plan"]["steps"]
     assert (step["action"], step["costs"]) == ("UNDELETE", True)
+    assert "without catalogs and synced tables; this is possible until" in step["message"]
     errors = refused(operator, "undeleteDatabaseInstance", {"name": INSTANCE})
     assert codes_and_fields(errors) == [("COST_NOT_ACKNOWLEDGED", "acknowledgeCost")]
     operator.persist("undeleteDatabaseInstance", name=INSTANCE, acknowledgeCost=True)

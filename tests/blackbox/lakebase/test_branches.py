@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,19 +55,24 @@ def changed(operator: Operator) -> set[str]:
 
 
 def test_a_change_on_a_branch_is_not_seen_by_the_original(platform: LocalPlatform, operator: Operator) -> None:
-    """The branch begins with the original's changes, and each goes on alone. It has the endpoint that was asked for."""
+    """The branch begins with the original's changes, and each goes on alone.
+
+    Its endpoint is of the size that was asked for or is the default, not of the one that the platform gave it.
+    """
     operator.ask(SET, key="1")
     plan = operator.send("createDatabaseBranch", name="dev", endpoint={"maxCu": 2}, ttlSeconds=3600, dryRun=True)[
         "plan"
     ]
     assert [(step["action"], step["costs"]) for step in plan["steps"]] == [("CREATE", True), ("CREATE", True)]
+    assert "is created with 0.5 to 2 CU, asleep after 3,600 idle seconds" in plan["steps"][1]["message"]
+    assert "the platform deletes it after 3,600 seconds" in plan["steps"][0]["message"]
     assert "dev" not in branches(operator)
     operator.done(
         "createDatabaseBranch", name="dev", endpoint={"minCu": 1, "maxCu": 2}, ttlSeconds=3600, acknowledgeCost=True
     )
     dev = branches(operator)["dev"]
     assert (dev["source"], dev["isDefault"], dev["expiresAt"] is not None) == ("production", False, True)
-    assert dev["endpoints"] == [{"kind": "READ_WRITE", "minCu": 1, "maxCu": 2, "suspendAfterSeconds": None}]
+    assert dev["endpoints"] == [{"kind": "READ_WRITE", "minCu": 1, "maxCu": 2, "suspendAfterSeconds": 3600}]
     again = operator.send(
         "createDatabaseBranch", name="dev", endpoint={"minCu": 1, "maxCu": 2}, ttlSeconds=3600, acknowledgeCost=True
     )
@@ -80,6 +85,9 @@ def test_a_change_on_a_branch_is_not_seen_by_the_original(platform: LocalPlatfor
         assert changed(other) == {"1", "2"}
         # The catalog shows the original, so the branch's server does not sync the original's table.
         assert codes_and_fields(refused(other, "refreshSyncedTable", {})) == [("NAME_INVALID", "name")]
+        # It is told why the instance has to be named, although the setting is there.
+        (error,) = refused(other, "deleteDatabaseSnapshot", {"name": "s", "dryRun": True})
+        assert (error["field"][-1], "names another endpoint" in error["message"]) == ("instanceName", True)
     assert changed(operator) == {"1"}
     # The deletion of the instance would lose those of all branches.
     torn = operator.send("teardownLakebase", dryRun=True)["plan"]
@@ -95,12 +103,16 @@ def test_a_branch_is_protected_and_deleted_and_comes_back(platform: LocalPlatfor
         errors = refused(operator, "deleteDatabaseBranch", {"name": name, **GONE})
         assert {error[0] for error in codes_and_fields(errors)} == {code}
     assert changing(platform) == before
+    asked = datetime.now(UTC)
     operator.done("updateDatabaseBranch", name="kept", protected=False, ttlSeconds=7200)
     kept = branches(operator)["kept"]
-    assert (kept["isProtected"], kept["expiresAt"] is not None) == (False, True)
+    # The term counts from the request, and not from the creation of the branch.
+    term = datetime.fromisoformat(kept["expiresAt"]) - asked
+    assert (kept["isProtected"], term > timedelta(seconds=7200, milliseconds=-1)) == (False, True)
     plan = operator.send("deleteDatabaseBranch", name="kept", dryRun=True)["plan"]
     assert plan["statusChangesLost"] == len(changed(operator))
-    operator.done("deleteDatabaseBranch", name="kept", **GONE)
+    deletion = operator.done("deleteDatabaseBranch", name="kept", **GONE)
+    assert "undeleteDatabaseBranch brings it back until" in deletion["steps"][-1]["message"]
     assert branches(operator)["kept"]["purgeAt"]
     errors = refused(operator, "createDatabaseBranch", {"name": "kept", "acknowledgeCost": True})
     assert codes_and_fields(errors) == [("NAME_HELD", "name")]
@@ -134,6 +146,40 @@ def test_a_snapshot_is_taken_of_a_root_branch_alone(platform: LocalPlatform, ope
     operator.done("deleteDatabaseBranch", name="monday", purge=True, **GONE)
 
 
+def test_a_mistake_about_a_branch_is_told_with_its_field(platform: LocalPlatform, operator: Operator) -> None:
+    """A branch of this name is another one, a moment is before the instance, limits or terms do not fit together."""
+    end = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    operator.done("createDatabaseBranch", name="brief", expiresAt=end, endpoint={"maxCu": 2}, acknowledgeCost=True)
+    moment, later = datetime.now(UTC).isoformat(), (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    early = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    before = changing(platform)
+    for mutation, given, expected in (
+        ("createDatabaseBranch", {"name": "b", "from": {"time": early}}, ("SETTING_INVALID", "from.time")),
+        ("createDatabaseSnapshot", {"name": "s", "time": early}, ("SETTING_INVALID", "time")),
+        ("restoreDatabase", {"to": early}, ("SETTING_INVALID", "to")),
+        ("restoreDatabase", {"to": moment, "autoscaling": {"minCu": 32}}, ("SETTING_INVALID", "autoscaling.minCu")),
+        # Its data are of now, and it would expire.
+        ("restoreDatabase", {"to": moment, "name": "brief"}, ("SPEC_CONFLICT", "name")),
+        ("createDatabaseBranch", {"name": "brief", "from": {"time": moment}}, ("SPEC_CONFLICT", "name")),
+        ("createDatabaseBranch", {"name": "brief", "expiresAt": later}, ("SPEC_CONFLICT", "name")),
+        ("createDatabaseBranch", {"name": "brief", "endpoint": {"minCu": 4}}, ("SETTING_INVALID", "endpoint.minCu")),
+        (
+            "createDatabaseBranch",
+            {"name": "b", "protected": True, "ttlSeconds": 60},
+            ("SETTING_INVALID", "protected"),
+        ),
+        ("updateDatabaseBranch", {"name": "brief", "protected": True}, ("SETTING_INVALID", "protected")),
+        ("updateDatabaseBranch", {"name": "brief", "default": True}, ("SETTING_INVALID", "default")),
+        ("updateDatabaseBranch", {"name": "production", "ttlSeconds": 60}, ("SETTING_INVALID", "ttlSeconds")),
+    ):
+        assert codes_and_fields(refused(operator, mutation, {**given, "dryRun": True})) == [expected], given
+    # The same branch again is as wanted.
+    again = operator.send("createDatabaseBranch", name="brief", expiresAt=end, endpoint={"maxCu": 2})
+    assert (again["operation"], again["userErrors"]) == (None, [])
+    assert changing(platform) == before
+    operator.done("deleteDatabaseBranch", name="brief", purge=True, **GONE)
+
+
 def test_a_restore_makes_a_branch_of_that_moment_the_default_one(platform: LocalPlatform, operator: Operator) -> None:
     """The plan says how many status changes are only on the present branch, and which setting serves the new one."""
     operator.ask(SET, key="3")
@@ -144,12 +190,15 @@ def test_a_restore_makes_a_branch_of_that_moment_the_default_one(platform: Local
     plan = operator.send("restoreDatabase", to=moment, name="restored", dryRun=True)["plan"]
     message = plan["steps"][-1]["message"]
     endpoint = f"projects/{INSTANCE}/branches/restored/endpoints/primary"
-    assert "1 newer status change(s)" in message
+    assert "status changes: 1" in message
     assert endpoint in message
     operator.done("restoreDatabase", to=moment, name="restored", acknowledgeCost=True)
     found = branches(operator)
     assert (found["restored"]["isDefault"], found["production"]["isDefault"]) == (True, False)
     assert found["restored"]["endpoints"] == found["production"]["endpoints"]
+    # An instance is its default branch, which is not the served one now.
+    (step,) = operator.send("updateDatabaseInstance", name=INSTANCE, stopped=True, dryRun=True)["plan"]["steps"]
+    assert "the default branch restored, and this server serves the branch production" in step["message"]
     with operated(platform, module=HASTY, LAKEBASE_ENDPOINT=endpoint, LAKEBASE_INSTANCE_NAME="") as other:
         wait_for(lambda: answers(f"{other.server.url}/readyz"), what=other.server.log)
         assert changed(other) == {"1", "3"}

@@ -56,6 +56,7 @@ async def test_instances_of_the_other_flavour_have_no_branches(mutation: str, gi
         ("createDatabaseBranch", {**DEV, "ttlSeconds": 0}, "ttlSeconds"),
         ("createDatabaseBranch", {**DEV, "ttlSeconds": 60, "neverExpires": True}, "neverExpires"),
         ("createDatabaseBranch", {**DEV, "ttlSeconds": 60, "expiresAt": LATER.isoformat()}, "ttlSeconds"),
+        ("createDatabaseBranch", {**DEV, "ttlSeconds": 60, "protected": True}, "protected"),
         ("createDatabaseBranch", {**DEV, "endpoint": {"minCu": 4, "maxCu": 2}}, "endpoint.maxCu"),
         ("createDatabaseBranch", {**DEV, "endpoint": {"suspendAfterSeconds": 1}}, "endpoint.suspendAfterSeconds"),
         ("updateDatabaseBranch", DEV, ""),
@@ -79,11 +80,16 @@ async def test_what_does_not_go_together_is_never_sent(mutation: str, given: dic
         ("createDatabaseBranch", DEV, {"branch": BranchSpec("orders-pg", "dev")}),
         (
             "createDatabaseBranch",
+            {**DEV, "ttlSeconds": 60},
+            {"branch": BranchSpec("orders-pg", "dev", ttl_seconds=60)},
+        ),
+        (
+            "createDatabaseBranch",
             {
                 "instanceName": "a",
                 "name": "dev",
                 "from": {"branch": "main", "time": "2026-11-01T01:00:00+01:00"},
-                "ttlSeconds": 60,
+                "neverExpires": True,
                 "protected": True,
                 "endpoint": {"maxCu": 4, "neverSuspend": True},
             },
@@ -93,7 +99,6 @@ async def test_what_does_not_go_together_is_never_sent(mutation: str, given: dic
                     "dev",
                     source="main",
                     time="2026-11-01T00:00:00+00:00",
-                    ttl_seconds=60,
                     protected=True,
                     endpoint=True,
                     max_cu=4,

@@ -93,12 +93,12 @@ class BranchCalls(ProjectCalls):
         )
 
     async def update_branch(self, change: BranchChange) -> str | None:
-        """Request a change of a branch's protection or term. Properties that are None stay as they are."""
+        """Request a change of a branch's protection or term, which is a moment. What is None stays as it is."""
         wanted, paths = api.BranchSpec(is_protected=change.protected), []
         if change.protected is not None:
             paths.append("spec.is_protected")
-        if change.never_expires or change.expires_at or change.ttl_seconds:
-            for name, value in _term(change.expires_at, change.ttl_seconds).items():
+        if change.never_expires or change.expires_at:
+            for name, value in _term(change.expires_at, None).items():
                 setattr(wanted, name, value)
             # The mask has one name for the three fields that exclude each other.
             paths.append("spec.expiration")

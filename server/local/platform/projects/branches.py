@@ -13,7 +13,7 @@ from server.local.platform.rest.errors import PlatformError, absent, bad_request
 from server.local.platform.rest.masks import Mask
 from server.local.platform.rest.values import checked_id, expire_time_of, unix_time_of
 from server.local.platform.state.projects import Branch, Compute, Operation, Project, Source
-from server.local.platform.state.times import now, stamp
+from server.local.platform.state.times import now, stamp, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ class Branches:
         owner, found = self._lookup.branch(project, branch)
         chosen = _MASK.chosen(query, raw)
         if "expiration" in chosen:
-            found.expire_time = expire_time_of(body.spec)
+            found.expire_time = expire_time_of(body.spec, created=found.create_time)
         if "is_protected" in chosen:
             found.is_protected = bool(body.spec.is_protected)
         found.update_time = now()
@@ -171,7 +171,7 @@ class Branches:
         """Delete a branch softly: its endpoints stop, and it is purged after the term."""
         if not branch.delete_time:
             branch.delete_time = now()
-            branch.purge_time = stamp(time.time() + self._options.purge_after)
+            branch.purge_time = stamp(unix_time(branch.delete_time) + self._options.purge_after)
             self._store.save()
             self.follow_deletion(project, branch)
 

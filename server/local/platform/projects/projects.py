@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from server.local.platform.rest.values import (
     suspend_after_of,
 )
 from server.local.platform.state.projects import EndpointDefaults, Operation, Project
-from server.local.platform.state.times import now, stamp
+from server.local.platform.state.times import now, stamp, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +139,7 @@ class Projects:
                 raise bad_request(f"cannot delete project with protected branch '{branch.id}'")
         if not found.delete_time:
             found.delete_time = now()
-            found.purge_time = stamp(time.time() + self._options.purge_after)
+            found.purge_time = stamp(unix_time(found.delete_time) + self._options.purge_after)
             self._store.save()
             for branch in found.branches.values():
                 self._branches.follow_deletion(found, branch)

@@ -69,8 +69,8 @@ def unix_time_of(text: str, field: str) -> float:
     return found.timestamp()
 
 
-def expire_time_of(term: TermBody) -> str | None:
-    """When something ends that is created or changed now; None is never.
+def expire_time_of(term: TermBody, *, created: str | None = None) -> str | None:
+    """When something ends that is created now or was `created` then, from when a `ttl` counts; None is never.
 
     Raises:
         PlatformError: INVALID_PARAMETER_VALUE unless exactly one field is given, with at most 30 days.
@@ -81,9 +81,10 @@ def expire_time_of(term: TermBody) -> str | None:
     if term.no_expiry:
         return None
     now = time.time()
-    end = (
-        now + seconds_of(term.ttl, "spec.ttl") if term.ttl else unix_time_of(str(term.expire_time), "spec.expire_time")
-    )
+    if term.ttl:
+        end = (unix_time_of(created, "create_time") if created else now) + seconds_of(term.ttl, "spec.ttl")
+    else:
+        end = unix_time_of(str(term.expire_time), "spec.expire_time")
     if not now < end <= now + _MAX_TERM_SECONDS:
         raise invalid(f"spec.{given[0]}: the end must be in the future, and at most 30 days ahead.")
     return stamp(end)

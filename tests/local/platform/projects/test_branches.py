@@ -152,7 +152,8 @@ async def test_a_deleted_branch_holds_its_name_until_it_is_purged_or_had_back(
     assert held.status is not None
     assert held.status.purge_time is not None
     assert held.status.delete_time is not None
-    assert held.status.purge_time.seconds - held.status.delete_time.seconds == pytest.approx(7 * 86_400, abs=1)
+    kept = held.status.purge_time.ToMilliseconds() - held.status.delete_time.ToMilliseconds()
+    assert kept == 7 * 86_400_000
     with pytest.raises(AlreadyExists, match="held by a deleted branch until"):
         postgres.create_branch(project, Branch(spec=FOREVER), "brief")
     with pytest.raises(NotFound):
@@ -162,6 +163,15 @@ async def test_a_deleted_branch_holds_its_name_until_it_is_purged_or_had_back(
     assert back is not None
     assert (back.current_state, back.expire_time, back.purge_time) == (BranchStatusState.READY, None, None)
     assert await asked(platform, brief, "SELECT 1") == 1
+    # A duration counts from the branch's creation, also when it is given later.
+    hour = BranchSpec(ttl=Duration(seconds=3600))
+    done(platform, postgres.update_branch(brief, Branch(spec=hour), mask("spec.expiration")))
+    brief_now = postgres.get_branch(brief)
+    assert brief_now.create_time is not None
+    assert brief_now.status is not None
+    assert brief_now.status.expire_time is not None
+    lasts = brief_now.status.expire_time.ToMilliseconds() - brief_now.create_time.ToMilliseconds()
+    assert lasts == pytest.approx(3_600_000, abs=1)
     with pytest.raises(BadRequest, match="not deleted"):
         postgres.undelete_branch(brief)
     done(platform, postgres.delete_branch(brief))
