@@ -189,7 +189,9 @@ query Lakebase {
     instance {
       name
       state
-      capacity
+      minCu
+      maxCu
+      suspended
       host
     }
     catalog {
