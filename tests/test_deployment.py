@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 # The SDK's classes of a bundle's resources, and the keys that a bundle adds to each.
 KINDS: dict[str, tuple[type, set[str]]] = {
-    "apps": (App, set()),
-    "database_instances": (DatabaseInstance, set()),
-    "postgres_projects": (ProjectSpec, {"project_id"}),
+    "apps": (App, {"lifecycle"}),
+    "database_instances": (DatabaseInstance, {"lifecycle"}),
+    "postgres_projects": (ProjectSpec, {"lifecycle", "project_id", "purge_on_delete"}),
 }
 # The keys of the bundle's own mappings that we use.
 BUNDLE = {"bundle", "variables", "sync", "resources", "targets"}
@@ -162,6 +162,16 @@ def test_the_app_is_given_its_database(bundle: dict[str, Any], target: str, key:
     (resource,) = app["resources"]
     assert (resource["name"], resource[key]["permission"]) == (key, "CAN_CONNECT_AND_CREATE")
     assert (ROOT / app["source_code_path"] / "app.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [("autoscaling", "postgres_projects"), ("provisioned", "database_instances")]
+)
+def test_no_destroy_of_the_bundle_deletes_the_status_changes(bundle: dict[str, Any], target: str, kind: str) -> None:
+    """The database is protected, and one that is deleted after all is not purged."""
+    (database,) = of_target(bundle, target)[kind].values()
+    assert database["lifecycle"] == {"prevent_destroy": True}
+    assert "purge_on_delete" not in database
 
 
 def test_the_command_is_the_servers_own(app: dict[str, Any]) -> None:

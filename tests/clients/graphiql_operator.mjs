@@ -1,5 +1,6 @@
 // GraphiQL for operators: plans, runs and watches operations, and prints what it sees at once.
-// It starts each operation when it reads a line. At the end it runs each of these documents as pasted.
+// It starts each operation when it reads a line. At the end it runs each of these documents as pasted, and waits for the end of
+// what each begins.
 // node graphiql_operator.mjs <server> <chromium> <folder for screenshots> <documents with their operations' names as JSON>
 import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
@@ -65,7 +66,18 @@ async function pastedRun(name, several) {
   if (several) await page.getByRole("menuitem", { name, exact: true }).click();
   const answered = await answer();
   if (await button("Stop query").count()) await button("Stop query").click();
-  return answered;
+  const begun = Object.values(answered.data ?? {}).find((payload) => payload?.operation?.id)?.operation.id;
+  return begun ? { ...answered, ended: await ended(begun, name) } : answered;
+}
+
+// The operation as soon as it has ended, and the server can answer again unless this was a stop.
+async function ended(id, name) {
+  for (;;) {
+    const found = (await post(`{ operation(id: "${id}") { state failure { message } } }`))?.operation;
+    const over = ["SUCCEEDED", "FAILED", "CANCELLED"].includes(found?.state);
+    if (over && (name === "Stop" || (await fetch(`${server}/readyz`)).ok)) return found;
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the server does not report this to us
+  }
 }
 
 async function post(query) {

@@ -134,10 +134,16 @@ def test_percentages_stream_to_the_end(visit: Any, mutation: str) -> None:
 
 
 def test_every_example_of_the_readmes_runs_as_pasted(visit: Any) -> None:
-    """A reader pastes a document into GraphiQL, chooses each operation by its name, and gets data without errors."""
+    """A reader pastes a document into GraphiQL, chooses each operation by its name, and gets data without errors.
+
+    What a mutation begins succeeds. The examples of operating are not only dry runs.
+    """
     assert [one["name"] for one in visit["pasted"]] == [name for example in examples() for name in example["names"]]
     assert None not in {one["name"] for one in visit["pasted"]}
     for one in visit["pasted"]:
         assert "errors" not in one["answer"], one
+        assert one["answer"].get("ended", {"state": "SUCCEEDED"})["state"] == "SUCCEEDED", one
         for payload in one["answer"]["data"].values():
             assert not (payload or {}).get("userErrors"), one
+    carried_out = {one["name"] for one in visit["pasted"] if "ended" in one["answer"]}
+    assert {"Resize", "Stop", "Start", "Branch", "DeleteBranch", "Restore", "GoBack"} <= carried_out

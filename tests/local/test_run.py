@@ -9,55 +9,32 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 import pytest
 
+from tests.local.runs import (
+    PlatformCall,
+    launched,
+    platform_calls,
+    processes_of,
+    refused,
+    running,
+    running_in_terminal,
+)
 from tests.servers.platform import end_left_behind, platform_directory
-from tests.servers.process import PATIENCE_SECONDS, PATIENT, ROOT, answers, environment, free_port, wait_for
-from tests.support.terminal import COLUMNS, in_terminal
+from tests.servers.process import PATIENCE_SECONDS, answers, free_port, wait_for
+from tests.support.terminal import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.terminal import Terminal
-
-COUNT = "{ orderCount { count } }"
 NAMED = "query Newest { orders(first: 1) { nodes { orderKey } } }"
 STEPS = ["create_instance", "create_catalog", "create_synced_table", "restore_belongings", "build_indexes"]
-# Fast settings of the server and the platform. A test's data need not survive a crash of the machine.
-QUICK = {
-    **PATIENT,
-    "LOCAL_START_DELAY": "0",
-    "LOCAL_PROVISIONING_DELAY": "0",
-    "LOCAL_RESOURCES_DELAY": "0",
-    "LOCAL_SNAPSHOT_DELAY": "0",
-    # The generator takes a second to start, so its output is shared with other tests.
-    "LOCAL_SOURCES": str(Path(tempfile.gettempdir()) / f"lakebase-orders-sources-{os.getuid()}"),
-    "LOCAL_PG_OPTIONS": json.dumps({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run in progress."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    output: Callable[[], str]
-    started: str
-
-    def count(self) -> int:
-        """The number of orders it serves."""
-        answer = httpx.post(f"{self.url}/api/graphql", json={"query": COUNT}).json()
-        return int(answer["data"]["orderCount"]["count"])
 
 
 @dataclass(frozen=True)
@@ -68,6 +45,7 @@ class First:
     url: str
     screen: list[str]
     log: str
+    calls: set[PlatformCall]
     count: int
     processes: int
     code: int
@@ -87,8 +65,8 @@ def first() -> Iterator[First]:
             terminal.press_ctrl_c()
             code = terminal.ended(PATIENCE_SECONDS)
             screen = [line for line in terminal.screen.text.splitlines() if line]
-            log = (directory / "server.log").read_text()
-            yield First(directory, run.url, screen, log, count, processes, code, processes_of(directory))
+            log, calls = (directory / "server.log").read_text(), set(platform_calls(directory))
+            yield First(directory, run.url, screen, log, calls, count, processes, code, processes_of(directory))
         end_left_behind(directory / "platform")
 
 
@@ -96,30 +74,6 @@ def first() -> Iterator[First]:
 def directory(first: First) -> Path:
     """The LOCAL_DIR after the first run. The runs share it, as they do on a laptop."""
     return first.directory
-
-
-def launched(output: int | IO[bytes], **settings: str) -> subprocess.Popen[bytes]:
-    """Start a run."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "server.local"],
-        cwd=ROOT,
-        env=environment(**{**QUICK, **settings}),
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def refused(**settings: str) -> subprocess.CompletedProcess[str]:
-    """The output and exit code of a run that stops by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "server.local"],
-        cwd=ROOT,
-        env=environment(**{**QUICK, **settings}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
 
 
 @dataclass(frozen=True)
@@ -130,6 +84,7 @@ class Second:
     started: str
     count: int
     last_sync: str
+    calls: set[PlatformCall]
     other: subprocess.CompletedProcess[str]
     left: list[psutil.Process]
 
@@ -147,51 +102,8 @@ def second(directory: Path) -> Second:
         made = before, sorted((directory / "platform").glob("instances/*"))
         run.process.kill()
         run.process.wait()
-        left = processes_of(directory)
-        return Second(made, run.started, count, found["syncedTable"]["lastSyncFinishedAt"], other, left)
-
-
-@contextlib.contextmanager
-def running(directory: Path, *, scale: str = "0.001") -> Iterator[Run]:
-    """A run that is ready."""
-    port, started = free_port(), datetime.now(UTC).isoformat()
-    with tempfile.NamedTemporaryFile("wb", suffix=".log") as log:
-        process = launched(log, LOCAL_DIR=str(directory), SCALE=scale, PORT=str(port))
-        run = Run(process, f"http://127.0.0.1:{port}", lambda: Path(log.name).read_text(), started)
-        try:
-            wait_for(
-                lambda: "Press Ctrl-C" in run.output(), what=run.output, given_up=lambda: process.poll() is not None
-            )
-            yield run
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
-
-
-@contextlib.contextmanager
-def running_in_terminal(directory: Path) -> Iterator[tuple[Run, Terminal]]:
-    """A run in a terminal that is ready."""
-    port, started = free_port(), datetime.now(UTC).isoformat()
-    env = environment(**{**QUICK, "LOCAL_DIR": str(directory), "SCALE": "0.001", "PORT": str(port)})
-    command = [sys.executable, "-m", "server.local"]
-    with in_terminal(command, ROOT, env, seconds=PATIENCE_SECONDS) as terminal:
-        run = Run(terminal.process, f"http://127.0.0.1:{port}", lambda: terminal.screen.text, started)
-        wait_for(
-            lambda: "Press Ctrl-C" in run.output(),
-            what=run.output,
-            given_up=lambda: terminal.process.poll() is not None,
-        )
-        yield run, terminal
-
-
-def processes_of(directory: Path) -> list[psutil.Process]:
-    """Every process of a run: the PostgreSQLs on the directory's data, the local Lakebase, and the server."""
-    home = str((directory / "platform").resolve())
-    found = [one for one in psutil.process_iter(["cmdline"]) if home in " ".join(one.info["cmdline"] or [])]
-    for noted in ("server.pid", "platform.pid"):
-        with contextlib.suppress(OSError, ValueError, psutil.Error):
-            found.append(psutil.Process(int((directory / noted).read_text().split()[0])))
-    return found
+        left, calls = processes_of(directory), set(platform_calls(directory))
+        return Second(made, run.started, count, found["syncedTable"]["lastSyncFinishedAt"], calls, other, left)
 
 
 def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None:
@@ -231,6 +143,16 @@ def test_everything_else_is_in_the_log(first: First) -> None:
     events = [json.loads(line)["event"] for line in first.log.splitlines()]
     assert {"listening", "migrated", "ready", "request", "audit"} <= set(events)
     assert "setup plugin" not in first.log
+
+
+def test_the_postgres_api_alone_is_called(first: First, second: Second) -> None:
+    """The first run creates a project, a catalog and a synced table by it, the second run nothing."""
+    api = "/api/2.0/postgres"
+    created = {PlatformCall("POST", f"{api}/{kind}") for kind in ("projects", "catalogs", "synced_tables")}
+    login = PlatformCall("POST", f"{api}/credentials")
+    assert {one for one in first.calls if one.method != "GET"} == {login, *created}
+    assert {one for one in second.calls if one.method != "GET"} == {login}
+    assert not [one for one in first.calls | second.calls if one.path.startswith("/api/2.0/database")]
 
 
 def test_a_second_run_finds_everything(second: Second) -> None:

@@ -16,6 +16,7 @@ REQUEST = {"event": "request", "level": "info", "logger": "request", "request_id
 SERVED = {**REQUEST, "method": "POST", "path": "/api/graphql", "status": 200, "outcome": "ok", "duration_ms": 3.4}
 ON_A_WEBSOCKET = {**REQUEST, "event": "operation", "operation": "Watch", "outcome": "ok", "duration_ms": 61_234.5}
 REFUSED = {**REQUEST, "method": None, "path": None, "status": 408, "outcome": "HEADERS_TOO_SLOW"}
+CALLED = {"event": "platform call", "level": "info", "method": "GET", "path": "/api/2.0/postgres", "status": 404}
 
 
 def written(log: RunLog, *lines: dict[str, Any] | bytes) -> list[str]:
@@ -54,7 +55,8 @@ def test_other_lines_are_not_shown(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "log")
     log.leave_out("ours")
     assert (
-        written(log, {"event": "ready", "level": "info"}, {**SERVED, "level": "debug"}, b"[]\n", b"Traceback\n") == []
+        written(log, {"event": "ready", "level": "info"}, {**SERVED, "level": "debug"}, CALLED, b"[]\n", b"Traceback\n")
+        == []
     )
     assert written(log, {**SERVED, "request_id": "ours"}) == []
     line = json.dumps(SERVED).encode()
@@ -64,10 +66,12 @@ def test_other_lines_are_not_shown(tmp_path: Path) -> None:
 
 
 def test_the_tail_says_what_happened_last(tmp_path: Path) -> None:
-    """Without the requests, each line shortened, and with the place of the whole log."""
+    """Without requests and calls of the platform, each line shortened, and with the place of the whole log."""
     log = RunLog(tmp_path / "log")
     fault = {"event": "fault", "level": "error", "exception": "Traceback (most recent call last):\nValueError: no"}
-    written(log, {"event": "long", "level": "info", "values": "x" * 1000}, fault, SERVED, b"LOG_LEVEL: unknown\n")
+    written(
+        log, {"event": "long", "level": "info", "values": "x" * 1000}, fault, SERVED, CALLED, b"LOG_LEVEL: unknown\n"
+    )
     *lines, place = log.tail().splitlines()
     assert lines[0] == f"  info long: {'x' * 229}…"
     assert lines[1:] == [

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from server.local.platform.service import Platform
 
 _log = logging.getLogger(__name__)
+# A record for each call. Only the plain platform writes them: with the tests' hooks a call may have another outcome.
+CALLS = logging.getLogger(f"{__name__}.calls")
 
 
 class App:
@@ -57,6 +59,14 @@ class App:
         )
 
     async def _respond(
+        self, exchange: Exchange, template: str, params: dict[str, str], handler: Handler, *, operator_only: bool
+    ) -> Response:
+        response = await self._handled(exchange, template, params, handler, operator_only=operator_only)
+        values = {"method": exchange.method, "path": exchange.path, "status": response.status_code}
+        CALLS.info("platform call", extra={"values": values})
+        return response
+
+    async def _handled(
         self, exchange: Exchange, template: str, params: dict[str, str], handler: Handler, *, operator_only: bool
     ) -> Response:
         try:

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -27,6 +28,22 @@ _HOST = "127.0.0.1"
 # How long requests in flight delay the stop. Some may never be answered.
 _GRACE_SECONDS = 1
 _WRONG_SETTINGS = 2
+
+
+class _JsonLines(logging.Formatter):
+    """Writes a record as a line of JSON, with the keys of the server's own log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {
+            **getattr(record, "values", {}),
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        return json.dumps(values)
 
 
 class _Server(uvicorn.Server):
@@ -64,7 +81,9 @@ class _Server(uvicorn.Server):
 
 def main(hooks: Hooks) -> int:
     """Run the platform until SIGTERM or SIGINT, and return the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    output = logging.StreamHandler()
+    output.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[output])
     try:
         options = Options()
     except ValidationError as error:
