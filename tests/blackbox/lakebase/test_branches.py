@@ -79,7 +79,7 @@ def test_a_change_on_a_branch_is_not_seen_by_the_original(platform: LocalPlatfor
         other.insist(SET, key="2")
         assert changed(other) == {"1", "2"}
         # The catalog shows the original, so the branch's server does not sync the original's table.
-        assert codes_and_fields(refused(other, "refreshSyncedTable", {})) == [("NAME_INVALID", "name")]
+        assert codes_and_fields(refused(other, "refreshSyncedTable", {})) == [("SETTING_INVALID", "name")]
     assert changed(operator) == {"1"}
     # The deletion of the instance would lose those of all branches.
     torn = operator.send("teardownLakebase", dryRun=True)["plan"]

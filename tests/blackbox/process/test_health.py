@@ -83,6 +83,7 @@ def test_a_stranger_is_told_states(failing: Server, issuer: Issuer, roles: Any) 
     assert response.status_code == 503
     found = response.json()
     assert found.pop("causes").startswith("The log has the causes")
+    assert found.pop("copy") in {"no", "not looked up yet"}
     assert found == {"status": "not ready", **STATES, "draining": "no"}
     assert told(response) == []
 
