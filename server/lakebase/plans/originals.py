@@ -44,7 +44,7 @@ class Originals:
                 Reason.SETTING_INVALID,
                 f"The {resource} is in {_place(found.instance_name, found.branch, found.database_name)}, and this "
                 f"server serves {_place(own.instance_name, own.branch, own.database_name)}. Use a server of that "
-                "database, or create a catalog of this one and set LAKEBASE_CATALOG_NAME to it.",
+                "database. If nothing needs it there, delete it by name, and provisionLakebase makes it here.",
                 field,
             )
         elif not self._knows_place(found) and (copy := await self._copy_of()):

@@ -54,8 +54,7 @@ def branch(platform: LocalPlatform, name: str, **settings: Any) -> Iterator[Oper
     endpoint = f"projects/{INSTANCE}/branches/{name}/endpoints/primary"
     given: dict[str, Any] = {"LAKEBASE_ENDPOINT": endpoint, "LAKEBASE_INSTANCE_NAME": "", **settings}
     with operated(platform, module=HASTY, altered=HASTE, **given) as other:
-        if "ORDERS_TABLE" not in settings:
-            wait_for(lambda: answers(f"{other.server.url}/readyz"), what=other.server.log)
+        wait_for(lambda: answers(f"{other.server.url}/readyz"), what=other.server.log)
         yield other
 
 
@@ -147,7 +146,7 @@ def test_a_server_tells_what_its_branch_is_a_copy_of(platform: LocalPlatform, op
 def test_by_default_a_branch_leaves_the_resources_of_the_original_alone(
     platform: LocalPlatform, operator: Operator
 ) -> None:
-    """With the settings of the original, its names mean its resources. A catalog of its own is served as usual."""
+    """With the settings of the original, the names are those of the original's resources."""
     with branch(platform, "dev") as other:
         before = changing(platform)
         found = other.ask(COPY)["lakebase"]
@@ -162,17 +161,6 @@ def test_by_default_a_branch_leaves_the_resources_of_the_original_alone(
         )
         assert changing(platform) == before
     assert operator.ask(COPY)["lakebase"]["syncedTable"] == {"name": TABLE}
-    with branch(platform, "dev", LAKEBASE_CATALOG_NAME="dev_catalog", ORDERS_TABLE="public.orders_dev") as other:
-        other.done("provisionLakebase", acknowledgeCost=True)
-        found = other.ask(COPY)["lakebase"]
-        assert found["syncedTable"] == {"name": "dev_catalog.public.orders_dev"}
-        other.done("refreshSyncedTable")
-        # The instance holds the original too.
-        errors = refused(other, "teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
-        assert ("SETTING_INVALID", "instanceName") in codes_and_fields(errors)
-        other.done("deleteSyncedTable", name="dev_catalog.public.orders_dev", confirmDeletion=True)
-        other.done("deleteDatabaseCatalog", name="dev_catalog", confirmDeletion=True, discardStatusChanges=True)
-    assert operator.ask(COPY)["lakebase"]["catalog"] == {"name": CATALOG}
 
 
 def test_a_restored_branch_is_no_copy_once_it_is_the_default_one(platform: LocalPlatform, operator: Operator) -> None:
@@ -198,3 +186,24 @@ def test_a_restored_branch_is_no_copy_once_it_is_the_default_one(platform: Local
         assert "a copy of" in copy_state(other)
         assert [n["orderKey"] for n in other.insist(PAGE, after=own["3"])["orderStatusChanges"]["nodes"]] == ["5"]
     assert operator.ask(COPY)["lakebase"]["copyOf"] is None
+
+
+def test_a_copy_takes_over_the_configured_names_that_the_original_gives_up(
+    platform: LocalPlatform, operator: Operator
+) -> None:
+    """A server on the copy may delete the original's by name. Then it provisions the same names for its own branch."""
+    with branch(platform, "dev") as other:
+        other.done("deleteSyncedTable", name=TABLE, confirmDeletion=True)
+        other.done("deleteDatabaseCatalog", name=CATALOG, confirmDeletion=True, discardStatusChanges=True)
+        other.done("provisionLakebase", acknowledgeCost=True)
+        found = other.ask(COPY)["lakebase"]
+        assert (found["catalog"], found["syncedTable"]) == ({"name": CATALOG}, {"name": TABLE})
+        other.done("refreshSyncedTable")
+        # The instance holds the original too.
+        before = changing(platform)
+        errors = refused(other, "teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True})
+        assert codes_and_fields(errors) == [("SETTING_INVALID", "instanceName")]
+        # Now the names are those of the copy, and the original's server leaves them alone.
+        for mutation in DEFAULTS:
+            assert {code for code, _ in codes_and_fields(refused(operator, mutation, {}))} >= {"SETTING_INVALID"}
+        assert changing(platform) == before

@@ -98,6 +98,28 @@ def test_an_operator_is_told_the_causes(failing: Server, issuer: Issuer, role: s
     assert {found["orders"], found["changes"]} <= logged
 
 
+def test_a_copy_says_so_and_tells_operators_of_what(cluster: Cluster, orders_url: str, issuer: Issuer) -> None:
+    """Without a platform, too: the rows of the original are in the database."""
+    names: dict[str, Any] = {"APP_SCHEMA": "copied_app", "METRICS_TOKEN": TOKEN, "APP_ENV": "production"}
+    with running_server(orders_url, **names, **issuer.settings()) as server:
+        wait_for(lambda: health(server, None).json()["copy"] == "no", what=server.log)
+        cluster.run_sql(
+            "INSERT INTO copied_app.lineage (home, number, database, epoch) VALUES ('elsewhere/1/2/3', 0, 'sales', 0)"
+        )
+        answer = httpx.post(
+            server.graphql,
+            json={"query": "{ lakebase { copyOf { instanceName branch databaseName message } } }"},
+            headers={"authorization": f"Bearer {issuer.token(roles=['admin'])}"},
+            verify=NO_TLS,
+        )
+        copy = answer.json()["data"]["lakebase"]["copyOf"]
+        assert (copy["instanceName"], copy["branch"], copy["databaseName"]) == (None, None, "sales")
+        assert "a copy of the database sales at elsewhere since" in copy["message"]
+        strangers, operators = health(server, None), health(server, TOKEN)
+        assert (strangers.status_code, strangers.json()["status"], strangers.json()["copy"]) == (200, "ready", "yes")
+        assert operators.json()["copy"] == copy["message"]
+
+
 def test_no_other_answer_tells_a_stranger(failing: Server) -> None:
     """Neither health, metrics and pages do, nor a refusal."""
     bodies: tuple[dict[str, str], ...] = ({"query": ORDER}, {"query": CHANGE}, {"query": "{"}, {})
