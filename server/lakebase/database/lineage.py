@@ -198,10 +198,13 @@ class Lineage:
 
     async def _new(self, home: str, earlier: tuple[_Row, ...], provenance: Provenance) -> _Row:
         ((database,),) = await self._tables.found("SELECT current_database()", {})
-        row = _Row(home, provenance.instance, provenance.branch, database, 0, provenance.moment)
+        row = _Row(home, provenance.instance, provenance.branch, database, 0, None)
         last = earlier[-1] if earlier else None
-        if last is not None and last.files == row.files and provenance.is_root:
-            return replace(row, epoch=last.epoch)
+        if last is None or last.files == row.files:
+            # The platform does not know when a dump was made.
+            row = replace(row, since=provenance.moment)
+            if last is not None and provenance.is_root:
+                return replace(row, epoch=last.epoch)
         if last is None and provenance.source is None:
             return row
         digest = hashlib.sha256(home.encode()).digest()[:_EPOCH_BYTES]
