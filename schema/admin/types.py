@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from typing import ClassVar
 
@@ -310,6 +311,19 @@ class SyncedTable(Node):
         return self.name
 
 
+@strawberry.type(description="What the served database is a copy of. What the server does not know is null.")
+class DatabaseCopy:
+    """The original, as the database and the platform tell it."""
+
+    instance_name: str | None = strawberry.field(description="The name of the original's instance.")
+    branch: str | None = strawberry.field(description="The name of the original's branch, or of the snapshot.")
+    database_name: str | None = strawberry.field(description="The name of the original database.")
+    since: datetime | None = strawberry.field(
+        description="The moment of the copy if the platform tells it, otherwise when a server first noticed."
+    )
+    message: str = strawberry.field(description="The same in words, and what to do if the copy takes its place.")
+
+
 @strawberry.type(description="The instance, catalog and synced table that this server is configured to serve.")
 class Lakebase:
     """The configured names, and the objects with these names."""
@@ -320,6 +334,18 @@ class Lakebase:
     table_name: str | None = strawberry.field(
         description="The name of the configured synced table, catalog.schema.table, if any."
     )
+
+    @strawberry.field(
+        description=(
+            "What the served database is a copy of, as far as the server knows; null if it is the original, or has "
+            "become the default branch."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def copy_of(self, info: Info) -> DatabaseCopy | None:
+        """Looked up in the database and on the platform."""
+        found = await info.context.lakebase.copy_of()
+        return None if found is None else DatabaseCopy(**asdict(found))
 
     @strawberry.field(description=f"The configured instance. {_PRESENT}", extensions=[WithDeadline()])
     async def instance(self, info: Info) -> DatabaseInstance | None:

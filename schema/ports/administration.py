@@ -146,6 +146,20 @@ class Configured:
         return all(not found or not own or found.lower() == own.lower() for found, own in pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class CopyOf:
+    """What the served database is a copy of, as far as the server knows. What it does not know is None.
+
+    `since` is the moment of the copy if the platform tells it, otherwise when a server first noticed.
+    """
+
+    instance_name: str | None
+    branch: str | None
+    database_name: str | None
+    since: datetime | None
+    message: str
+
+
 class OperationKind(Enum):
     """What an operation does."""
 
@@ -397,6 +411,9 @@ class Administration(Protocol):
     @property
     def configured(self) -> Configured:
         """The names that this server is configured with."""
+
+    async def copy_of(self) -> CopyOf | None:
+        """What the served database is a copy of; None if it is the original, or no database can be reached."""
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
         """One of the platform's pages of the instances that the server's identity may see."""

@@ -20,10 +20,14 @@ class FeedPlace:
     The id alone does not say which change: after a restore, another one may get the same id. `moment`, the change's
     time in microseconds since 1970, tells them apart. It is None in cursors of earlier releases, which are found by id
     alone. An `id` of 0 is the beginning, which is the same in every history.
+
+    `epoch` is that of the history: 0, or another number in a copy of the database. A client that has a change of the
+    original may also have seen later ones, which the copy lacks.
     """
 
     id: int
     moment: int | None = None
+    epoch: int = 0
 
 
 BEGINNING: Final = FeedPlace(0)
@@ -36,7 +40,7 @@ class StatusChange:
     `id` orders the feed. A later change has a higher id and never becomes visible before an earlier one. Statuses are
     as stored. `cleared` says that the change went back to the synced status, which is then `status`. `changed_at` is
     text if the stored time is outside the years 1 to 9999. `moment` is the same time in microseconds since 1970; an
-    infinite one is the largest or smallest bigint.
+    infinite one is the largest or smallest bigint. `epoch` is that of the history.
     """
 
     id: int
@@ -50,11 +54,12 @@ class StatusChange:
     changed_at: datetime | str
     note: str | None
     moment: int
+    epoch: int = 0
 
     @property
     def place(self) -> FeedPlace:
         """Its place in the feed."""
-        return FeedPlace(self.id, self.moment)
+        return FeedPlace(self.id, self.moment, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)

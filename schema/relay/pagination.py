@@ -175,7 +175,11 @@ def decode_cursor(cursor: str, ordering: Ordering) -> Position:
 def encode_change_cursor(place: FeedPlace) -> str:
     """The opaque cursor of a place in the feed."""
     parts: list[object] = [CURSOR_VERSION, _CHANGES, place.id]
-    return opaque(parts if place.moment is None else [*parts, place.moment])
+    if place.moment is not None:
+        parts.append(place.moment)
+    if place.epoch:
+        parts.append(place.epoch)
+    return opaque(parts)
 
 
 def decode_change_cursor(cursor: str) -> FeedPlace:
@@ -194,7 +198,7 @@ def decode_change_cursor(cursor: str) -> FeedPlace:
 
 def _change(cursor: str) -> FeedPlace:
     version, name, *numbers = cursor_parts(cursor)
-    if version != CURSOR_VERSION or name != _CHANGES or len(numbers) not in {1, 2}:
+    if version != CURSOR_VERSION or name != _CHANGES or len(numbers) not in {1, 2, 3}:
         raise ValueError(cursor)
     if not all(type(number) is int and number in _BIGINT for number in numbers):
         raise ValueError(cursor)

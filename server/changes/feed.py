@@ -252,6 +252,7 @@ class PostgresFeed:
         """Listen and read on one connection, until it is lost."""
         connection = await self._connect()
         try:
+            epoch = await self._history.epoch()
             news, used = asyncio.Event(), self._used
 
             def look() -> None:
@@ -264,7 +265,7 @@ class PostgresFeed:
             if self._position is None:
                 # LISTEN is active already, so every later commit is announced.
                 newest = await connection.fetchrow(self._head)
-                self._begin(FeedPlace(*newest) if newest else BEGINNING)
+                self._begin(FeedPlace(*(*newest, epoch)) if newest else BEGINNING)
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._catch_up_seconds):
@@ -273,7 +274,7 @@ class PostgresFeed:
                     await self._used.wait()
                 news.clear()
                 self._used.clear()
-                await self._read(connection)
+                await self._read(connection, epoch)
         except Exception:
             # Only uses after the loss count. The lost connection keeps the old event: it may report its end later.
             self._used = asyncio.Event()
@@ -288,7 +289,7 @@ class PostgresFeed:
         for subscriber in self._subscribers:
             subscriber.begin(position)
 
-    async def _read(self, connection: asyncpg.Connection) -> None:
+    async def _read(self, connection: asyncpg.Connection, epoch: int) -> None:
         while True:
             position = self._position or BEGINNING
             rows: list[Any] = await connection.fetch(self._from, position.id)
@@ -298,7 +299,7 @@ class PostgresFeed:
             if self._interrupted_by is not None:
                 self._interrupted_by = None
                 _log.info("feed resumed")
-            changes = [StatusChange(*row) for row in rows]
+            changes = [StatusChange(*(*row, epoch)) for row in rows]
             if position != BEGINNING:
                 if not changes or changes[0].place != position:
                     raise _HistoryReplacedError

@@ -22,7 +22,7 @@ from server.observability.log_setup import silence_failure
 from server.orders.read_connection import ReadConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import sqlalchemy as sa
 
@@ -45,10 +45,25 @@ class Stretch:
     reached: FeedPlace
 
 
-class SqlChangeHistory:
-    """The schema's ChangeHistory. It reads our own tables only, so the state of the synced table does not matter."""
+async def epoch_of_original() -> int:
+    """0, the epoch of a history that is no copy."""
+    return 0
 
-    def __init__(self, pool: Pool, tables: ChangeTables, migrations: Migrations) -> None:
+
+class SqlChangeHistory:
+    """The schema's ChangeHistory. It reads our own tables only, so the state of the synced table does not matter.
+
+    `epoch` finds the epoch of the history. A place of another epoch is in another history.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        tables: ChangeTables,
+        migrations: Migrations,
+        epoch: Callable[[], Awaitable[int]] = epoch_of_original,
+    ) -> None:
+        self.epoch = epoch
         self._pool = pool
         self._tables = tables
         self._migrations = migrations
@@ -72,7 +87,7 @@ class SqlChangeHistory:
         # A wake-up of the database extends the deadline of every query that waits for the statement.
         follow((deadline,))
         rows = await self.rows(history.head_statement(self._tables))
-        return FeedPlace(*rows[0]) if rows else BEGINNING
+        return FeedPlace(*(*rows[0], await self.epoch())) if rows else BEGINNING
 
     async def require(self, *places: FeedPlace) -> None:
         """Check that the history has a change at each of these places, in one statement.
@@ -82,33 +97,45 @@ class SqlChangeHistory:
         """
         wanted = [place for place in places if place != BEGINNING]
         if wanted:
+            await self._require_epoch(*wanted)
             rows = await self.rows(history.places_statement(self._tables, [place.id for place in wanted]))
             moments = dict(tuple(row) for row in rows)
             if any(place.id not in moments or place.moment not in {None, moments[place.id]} for place in wanted):
                 raise history_replaced()
 
+    async def _require_epoch(self, *places: FeedPlace) -> int:
+        """The epoch, if these places are of it. The beginning is in every history."""
+        epoch = await self.epoch()
+        if any(place.epoch != epoch for place in places if place != BEGINNING):
+            raise history_replaced()
+        return epoch
+
     async def page(self, window: ChangeWindow, chosen: ChangeFilter, *, until: FeedPlace | None) -> ChangePage:
         """A page of changes, in one statement."""
-        return _page(await self.rows(history.page_statement(self._tables, window, chosen, until=until)), window)
+        epoch = await self._require_epoch(*([window.position] if window.position else []))
+        rows = await self.rows(history.page_statement(self._tables, window, chosen, until=until))
+        return _page(rows, window, epoch)
 
     async def of_orders(
         self, keys: Sequence[int], window: ChangeWindow, *, until: FeedPlace | None
     ) -> dict[int, ChangePage]:
         """A page for each order, in one statement."""
+        epoch = await self._require_epoch(*([window.position] if window.position else []))
         by_key: dict[int, list[Any]] = {key: [] for key in keys}
         for row in await self.rows(history.of_orders_statement(self._tables, keys, window, until=until)):
             by_key[row[0]].append(tuple(row)[1:])
-        return {key: _page(rows, window) for key, rows in by_key.items()}
+        return {key: _page(rows, window, epoch) for key, rows in by_key.items()}
 
     async def by_ids(self, ids: Sequence[int]) -> dict[int, StatusChange]:
         """The changes with these ids, in one statement."""
         rows = await self.rows(history.by_ids_statement(self._tables, ids))
-        return {row[0]: StatusChange(*row) for row in rows}
+        epoch = await self.epoch()
+        return {row[0]: StatusChange(*(*row, epoch)) for row in rows}
 
     async def between(self, after: FeedPlace, until: FeedPlace, order_keys: frozenset[int] | None) -> Stretch:
         """The first changes after one place and up to another, in one statement."""
         rows = await self.rows(history.between_statement(self._tables, after.id, until.id, order_keys, size=_BATCH))
-        changes = [StatusChange(*row) for row in rows]
+        changes = [StatusChange(*(*row, after.epoch or until.epoch)) for row in rows]
         return Stretch(changes, changes[-1].place if len(changes) == _BATCH else until)
 
     async def rows(self, statement: sa.Executable) -> Sequence[Any]:
@@ -187,12 +214,12 @@ def history_replaced() -> InputError:
     """The error for a cursor whose change the history does not have."""
     return InputError(
         Reason.CURSOR_INVALID,
-        "The history of changes has no change with this cursor: the database was restored, branched or made anew. Load "
-        "your data again, and continue from its `headCursor`.",
+        "The cursor is of another history of changes: the database was restored, copied or made anew. Load your data "
+        "again, and continue from its `headCursor`.",
     )
 
 
-def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
+def _page(rows: Sequence[Any], window: ChangeWindow, epoch: int) -> ChangePage:
     """A page from rows in the direction of travel. Each row is `known`, `any_behind` and a change.
 
     Raises:
@@ -201,7 +228,7 @@ def _page(rows: Sequence[Any], window: ChangeWindow) -> ChangePage:
     if window.position not in {None, BEGINNING} and not (rows and rows[0][0]):
         raise history_replaced()
     any_behind = bool(rows) and bool(rows[0][1])
-    changes = [StatusChange(*tuple(row)[2:]) for row in rows if row[2] is not None]
+    changes = [StatusChange(*(*tuple(row)[2:], epoch)) for row in rows if row[2] is not None]
     more_ahead = len(changes) > window.size
     changes = changes[: window.size]
     return ChangePage(changes[::-1] if window.backward else changes, more_ahead, any_behind)

@@ -47,6 +47,7 @@ def changes_made(
     ids: Mapping[int, int],
     synced: Mapping[int, str | None],
     changed_at: datetime,
+    epoch: int,
 ) -> dict[int, StatusChange]:
     """The changes that were just made, by order key. PostgreSQL returns of each only what the request does not say."""
     moment = (changed_at - _EPOCH) // _MICROSECOND
@@ -63,6 +64,7 @@ def changes_made(
             changed_at=changed_at,
             note=wanted.note,
             moment=moment,
+            epoch=epoch,
         )
         for wanted, value in zip(request.wanted, values, strict=True)
         if wanted.order_key in ids

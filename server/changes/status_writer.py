@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, OutcomeUnknownError, Reason, UnavailableError
 from schema.ports.changes import Refusal, StatusChange, WriteOutcome
+from server.changes.history import epoch_of_original
 from server.changes.idempotency import KeyExpiry, hash_of
 from server.changes.outcomes import changes_made, decoded, outcomes_of
 from server.db.app_tables import quoted
@@ -19,7 +20,7 @@ from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.http.read_requirement import UNREACHABLE, current_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from schema.ports.changes import WriteRequest
     from server.changes.sql_writes import WriteStatements
@@ -80,8 +81,10 @@ class SqlStatusWriter:
         *,
         retention: float,
         tokens: Callable[[], bool] = lambda: False,
+        epoch: Callable[[], Awaitable[int]] = epoch_of_original,
     ) -> None:
         self._tokens = tokens
+        self._epoch = epoch
         self._pool = pool
         self._table = table
         self._orders = ".".join(map(quoted, table.qualified_name.split(".")))
@@ -125,9 +128,11 @@ class SqlStatusWriter:
     async def _attempts(self, request: WriteRequest, user: str) -> WriteOutcome:
         """Make attempts, as long as nothing was written and another one may succeed."""
         await self._migrations.ensure()
+        # Before the change: a committed change must not fail because its epoch cannot be read.
+        epoch = await self._epoch()
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
-                return await self._attempt(request, user)
+                return await self._attempt(request, user, epoch)
             except (DBAPIError, *DRIVER_ERRORS) as error:
                 if not attempts_left or not self._may_succeed_again(driver_error(error)):
                     raise
@@ -144,14 +149,14 @@ class SqlStatusWriter:
         ours = state in _MISSING and self._statements.names_ours(str(error))
         return ours or state in _DEADLOCK or state.startswith(CONNECTION_LOST)
 
-    async def _attempt(self, request: WriteRequest, user: str) -> WriteOutcome:
+    async def _attempt(self, request: WriteRequest, user: str, epoch: int) -> WriteOutcome:
         if self._table.known is None:
             # A table that cannot be served takes no changes either.
             await self._look_up_table()
         # It may run again on another connection: after a statement that took too long, nothing was written.
-        return await self._pool.run(lambda raw: self._run(Driver(raw, pool=self._pool.name), request, user))
+        return await self._pool.run(lambda raw: self._run(Driver(raw, pool=self._pool.name), request, user, epoch))
 
-    async def _run(self, driver: Driver, request: WriteRequest, user: str) -> WriteOutcome:
+    async def _run(self, driver: Driver, request: WriteRequest, user: str, epoch: int) -> WriteOutcome:
         try:
             (row,) = await driver.rows(self._statements.write, self._values(request, user))
         except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
@@ -161,7 +166,7 @@ class SqlStatusWriter:
                 # A client that checks for the change must read the primary.
                 reads.written = UNREACHABLE
             raise OutcomeUnknownError(with_key=request.idempotency_key is not None) from error
-        outcome = await self._outcome(driver, request, user, row)
+        outcome = await self._outcome(driver, request, user, row, epoch)
         if self._tokens():
             await self._note_position(driver)
         return outcome
@@ -185,7 +190,9 @@ class SqlStatusWriter:
             "notes": [wanted.note for wanted in request.wanted],
         }
 
-    async def _outcome(self, driver: Driver, request: WriteRequest, user: str, row: Sequence[Any]) -> WriteOutcome:
+    async def _outcome(
+        self, driver: Driver, request: WriteRequest, user: str, row: Sequence[Any], epoch: int
+    ) -> WriteOutcome:
         verdict, outcomes, changed, ids, synced, changed_at = row
         if verdict == "KEY_REUSED":
             return WriteOutcome((), refusal=_KEY_REUSED)
@@ -194,11 +201,15 @@ class SqlStatusWriter:
             made = {value["key"]: value["version"] for value in values if value["version"] is not None}
             arrays = {"keys": list(made), "versions": list(made.values())}
             rows = await driver.rows(self._statements.replayed, arrays) if made else ()
-            return WriteOutcome(outcomes_of(values, {row[1]: StatusChange(*row) for row in rows}), replayed=True)
+            return WriteOutcome(
+                outcomes_of(values, {row[1]: StatusChange(*(*row, epoch)) for row in rows}), replayed=True
+            )
         changes = {}
         if changed:
             its_ids, its_synced = dict(zip(changed, ids, strict=True)), dict(zip(changed, synced, strict=True))
-            changes = changes_made(request, user, values, ids=its_ids, synced=its_synced, changed_at=changed_at)
+            changes = changes_made(
+                request, user, values, ids=its_ids, synced=its_synced, changed_at=changed_at, epoch=epoch
+            )
         return WriteOutcome(outcomes_of(values, changes))
 
     @staticmethod

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
 
 from schema.errors import Reason, UnavailableError
 from server.db.wake_up import WakeUp
 from server.settings.dsn import address_of, parse_dsn
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _ABSENT: Final = "The database does not exist, or is stopped. Orders are served again once an operator has started it."
 
@@ -42,6 +46,22 @@ class LoginRefusedError(UnavailableError):
         self.why = why
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a database is on the platform, and what it was copied from. What the platform does not tell is None.
+
+    `source` is the name of the branch, snapshot or instance that it was made from, at `moment`. `is_root`: the platform
+    says that it was made from none. `is_main`: it is the default branch of its instance.
+    """
+
+    instance: str | None = None
+    branch: str | None = None
+    source: str | None = None
+    moment: datetime | None = None
+    is_root: bool = False
+    is_main: bool = False
+
+
 class Database(Protocol):
     """A database to connect to."""
 
@@ -51,6 +71,14 @@ class Database(Protocol):
 
     async def origin(self) -> str:
         """What sets the database apart from a copy of its files: the platform's uid, or the address in the URL.
+
+        Raises:
+            DatabaseAbsentError: the platform has no such database.
+            UnavailableError: the platform does not answer.
+        """
+
+    async def provenance(self) -> Provenance:
+        """Where the platform says that the database is, and what it was copied from.
 
         Raises:
             DatabaseAbsentError: the platform has no such database.
@@ -86,6 +114,10 @@ class UrlDatabase:
     async def origin(self) -> str:
         """The address in the URL, without the login."""
         return address_of(self._dsn)
+
+    async def provenance(self) -> Provenance:
+        """Nothing: no platform knows this database."""
+        return Provenance()
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # as above
         """Open a connection to the URL."""

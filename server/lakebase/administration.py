@@ -19,11 +19,20 @@ from server.observability.redaction import secrets_known
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from schema.ports.administration import AdminRequest, Catalog, Configured, Operation, SyncedTable, TableIndex
+    from schema.ports.administration import (
+        AdminRequest,
+        Catalog,
+        Configured,
+        CopyOf,
+        Operation,
+        SyncedTable,
+        TableIndex,
+    )
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
     from schema.ports.branches import Branch, Endpoint, Snapshot
     from schema.ports.instances import Instance, InstancePage
     from server.lakebase.database.audit import AuditLog
+    from server.lakebase.database.lineage import Lineage
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.runner import Runner
     from server.lakebase.services import Services
@@ -48,6 +57,7 @@ class LakebaseAdministration:
         audit: the audit.
         runner: runs the operations of this process.
         configured: the names that this server is configured with.
+        lineage: knows whether the served database is a copy.
         hosting: the instance whose database keeps the operations.
         app_schema: the schema of the server's own tables.
     """
@@ -59,6 +69,7 @@ class LakebaseAdministration:
         audit: AuditLog,
         runner: Runner,
         configured: Configured,
+        lineage: Lineage,
         *,
         hosting: str | None,
         app_schema: str,
@@ -69,12 +80,17 @@ class LakebaseAdministration:
         self._audit = audit
         self._runner = runner
         self._configured = configured
+        self._lineage = lineage
         self._hosting = hosting
 
     @property
     def configured(self) -> Configured:
         """The names that this server is configured with."""
         return self._configured
+
+    async def copy_of(self) -> CopyOf | None:
+        """What the served database is a copy of, looked up now."""
+        return await self._lineage.copy_of()
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
         """One page of instances, by one call."""
@@ -134,7 +150,14 @@ class LakebaseAdministration:
         """Plan a request, and begin its operation unless it is refused, a dry run, or everything is as wanted."""
         self._runner.look_for_orphans()
         services = await self._services()
-        planner = Planner(services, self._store, self._configured, hosting=self._hosting, app_schema=self._app_schema)
+        planner = Planner(
+            services,
+            self._store,
+            self._configured,
+            hosting=self._hosting,
+            app_schema=self._app_schema,
+            copy_of=self._lineage.copy_of,
+        )
         draft = await planner.plan(request)
         if request.dry_run:
             return AdminOutcome(draft.plan, refusals=tuple(draft.refusals))

@@ -18,6 +18,7 @@ from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
 from server.lakebase.database.home import Home
 from server.lakebase.database.indexes import OrderIndexes
 from server.lakebase.database.inspection import Postgres
+from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.lakebase.operations.store import OperationStore
@@ -70,6 +71,7 @@ class AdministrationRuntime:
         self._using: asyncio.Task[None] | None = None
         home = Home(database, settings.app_schema)
         tables = OwnTables(self.pool, settings.app_schema, migrations, home)
+        self.lineage = Lineage(database, tables, home)
         audit_table = AuditTable(tables)
         operation_table = OperationTable(self.pool, settings.app_schema, migrations, home)
         self._audit, self._store = AuditLog(audit_table), OperationStore(operation_table)
@@ -96,6 +98,7 @@ class AdministrationRuntime:
             self._audit,
             self._runner,
             configured_names(settings),
+            self.lineage,
             hosting=settings.hosting_instance,
             app_schema=settings.app_schema,
         )
@@ -103,7 +106,7 @@ class AdministrationRuntime:
     @property
     def port(self) -> Administration:
         """The administration that the schema calls."""
-        return self._administration if self._settings.administers else NotConfigured(self._audit)
+        return self._administration if self._settings.administers else NotConfigured(self._audit, self.lineage.copy_of)
 
     def states(self) -> dict[str, int]:
         """The number of operations that this process runs, by state."""
@@ -122,7 +125,8 @@ class AdministrationRuntime:
             self.look_for_orphans()
 
     async def _use_database(self) -> None:
-        """Write the audit that waits, and delete what is too old, while the database is in use anyway."""
+        """Write the home and the audit that waits, and delete what is too old, while the database is in use anyway."""
+        await self.lineage.record()
         await self._audit.flush()
         await self._retention.prune()
 
@@ -147,7 +151,7 @@ class AdministrationRuntime:
 def configured_names(settings: Settings) -> Configured:
     """The names of the instance, catalog, database and table that the settings name.
 
-    The catalog and the table belong to the instance. They are None if the server serves another branch or project.
+    The catalog and the table belong to the instance. They are None if the server serves another project.
     """
     elsewhere = settings.lakebase_endpoint is not None and settings.instance_name is None
     catalog = None if elsewhere else settings.lakebase_catalog_name

@@ -10,10 +10,18 @@ from schema.ports.audit import AuditOutcome
 from server.lakebase.database.audit_entry import input_text, new_entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from typing import Any
 
-    from schema.ports.administration import AdminOutcome, AdminRequest, Catalog, Operation, SyncedTable, TableIndex
+    from schema.ports.administration import (
+        AdminOutcome,
+        AdminRequest,
+        Catalog,
+        CopyOf,
+        Operation,
+        SyncedTable,
+        TableIndex,
+    )
     from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
     from schema.ports.branches import Branch, Endpoint, Snapshot
     from schema.ports.instances import Instance, InstancePage
@@ -25,8 +33,13 @@ class NotConfigured:
 
     configured = Configured(instance_name=None, catalog_name=None, database_name=None, table_name=None)
 
-    def __init__(self, audit: AuditLog) -> None:
+    def __init__(self, audit: AuditLog, copy_of: Callable[[], Awaitable[CopyOf | None]]) -> None:
         self._audit = audit
+        self._copy_of = copy_of
+
+    async def copy_of(self) -> CopyOf | None:
+        """As the database itself tells it."""
+        return await self._copy_of()
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:  # noqa: ARG002 # the port's signature
         """Always refused."""

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from schema.errors import ApiError
 from server.http.caching import NO_STORE
+from server.lakebase.database.lineage import NO_COPY, NOT_KNOWN, NOT_LOOKED_UP
 from server.lakebase.login.instances import NOT_MINTED_YET
 from server.orders.replicas import NO_REPLICA, UNUSED_REPLICA
 from server.process.served_database import NONE_NEEDED
@@ -22,6 +23,7 @@ _SHORT: Final = "short: new work is refused"
 # Any caller may be told these. Any other text is a cause.
 _STATES: Final = frozenset({"ok", _SHORT, NONE_NEEDED, NOT_MINTED_YET, NO_REPLICA, UNUSED_REPLICA})
 _FAILING: Final = "unavailable"
+_A_COPY: Final = "yes"
 _CAUSES: Final = "The log has the causes. The role `admin` and the bearer of METRICS_TOKEN are told them here too."
 
 
@@ -37,6 +39,8 @@ async def readyz(request: Request[State]) -> JSONResponse:
 
     The causes name the database's role, schema and tables, and what an owner has to grant, so only operators get them.
 
+    In a copy of the database, `copy` says "yes", and tells operators of what.
+
     Orders are served even if changes cannot be made, no new token can be minted while the old one lives, or a replica
     is left out: the other parts report that. While memory is short, none are. A sleeping database is ready, because no
     request would ever wake it otherwise.
@@ -51,8 +55,12 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "memory": _SHORT if short else "ok",
     }
     parts = {part: cause if cause in _STATES else _FAILING for part, cause in causes.items()}
+    copy = request.state["copy_state"]()
+    told = copy in {NO_COPY, NOT_LOOKED_UP}
+    operates = (_FAILING in parts.values() or not told) and await _is_operator(request)
     if _FAILING in parts.values():
-        parts = causes if await _is_operator(request) else {**parts, "causes": _CAUSES}
+        parts = causes if operates else {**parts, "causes": _CAUSES}
+    parts["copy"] = copy if told or operates else _A_COPY if not copy.startswith(NOT_KNOWN) else NOT_KNOWN
     ready = reason is None and not draining and not short
     return JSONResponse(
         {

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from server.auth.authentication import Authentication
     from server.db.app_tables import ChangeTables
     from server.db.engine import Engines
+    from server.lakebase.database.lineage import Lineage
     from server.orders.replicas import Replicas
     from server.settings import Settings
 
@@ -68,6 +69,7 @@ class State(TypedDict):
     migrations: Migrations
     replicas: Replicas
     token_state: Callable[[], str]
+    copy_state: Callable[[], str]
     authentication: Authentication
     context: Context
     sampler: Sampler
@@ -97,7 +99,17 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             tables = change_tables(settings.app_schema)
             table, measurement = _measured_table(settings, tables, engines)
             # The orders table looks for its overlay again as soon as the migrations have created it.
-            migrations = Migrations(create_migration_engine(settings, database), settings.app_schema, made=table.forget)
+            migrations = Migrations(
+                create_migration_engine(settings, database),
+                settings.app_schema,
+                made=lambda: _tables_made(table, administering.lineage),
+            )
+            history = SqlChangeHistory(
+                engines.pages,
+                tables,
+                migrations,
+                lambda: administering.lineage.epoch(),  # noqa: PLW0108 # it is assembled later
+            )
             reader = Reader(table, readiness, replicas)
             store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS, statistics=measurement.statistics)
             writer = SqlStatusWriter(
@@ -109,9 +121,9 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 retention=settings.idempotency_retention,
                 # A client's own cache, too, may hold a response from before the change.
                 tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
+                epoch=history.epoch,
             )
             stack.push_async_callback(writer.close)
-            history = SqlChangeHistory(engines.pages, tables, migrations)
             feed = PostgresFeed(
                 lambda: connect_feed(settings, database),
                 history,
@@ -180,6 +192,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "readiness": readiness,
                 "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
+                "copy_state": lambda: administering.lineage.state,
                 "migrations": migrations,
                 "authentication": authentication,
                 "sampler": sampler,
@@ -201,6 +214,12 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             }
 
     return lifespan
+
+
+def _tables_made(table: OrdersTable, lineage: Lineage) -> None:
+    """Look again for what depends on the server's own tables, which are new or may be."""
+    table.forget()
+    lineage.forget()
 
 
 def _ease_collection() -> None:

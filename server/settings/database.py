@@ -19,7 +19,6 @@ _Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 _ID = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _ENDPOINT = rf"^projects/{_ID}/branches/{_ID}/endpoints/{_ID}$"
 _LOCAL = "postgresql://127.0.0.1"
-_MAIN_ENDPOINT = "/branches/production/endpoints/primary"
 
 
 class ConnectionSettings(BaseSettings):
@@ -41,8 +40,7 @@ class ConnectionSettings(BaseSettings):
         pattern=_ENDPOINT,
         description=(
             "The Lakebase Autoscaling endpoint to serve, `projects/.../branches/.../endpoints/...`. Its project is the "
-            "instance to administer. Admin fields have default names only if it is the project's main endpoint, "
-            "`branches/production/endpoints/primary`."
+            "instance to administer, and its branch is the one that admin fields mean by default."
         ),
     )
     lakebase_instance_name: str | None = Field(
@@ -169,14 +167,11 @@ class ConnectionSettings(BaseSettings):
 
     @property
     def instance_name(self) -> str | None:
-        """The instance to administer: the one that is served, or None if another branch or project is.
-
-        An instance is a project of the same name, and both APIs show the project's main endpoint.
-        """
+        """The instance to administer: the one that is served, or None if LAKEBASE_INSTANCE_NAME names another."""
         if self.lakebase_endpoint is None:
             return self.lakebase_instance_name
         named = (self.lakebase_instance_name or self._project).lower() == self._project
-        return self._project if named and self.lakebase_endpoint.endswith(_MAIN_ENDPOINT) else None
+        return self._project if named else None
 
     @property
     def hosting_instance(self) -> str | None:

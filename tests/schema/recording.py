@@ -154,6 +154,12 @@ class RecordingAdministration:
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
     given: list[dict[str, Any]] = field(default_factory=list)
     entries: Sequence[AuditEntry] = ()
+    copy: ports.CopyOf | None = None
+
+    async def copy_of(self) -> ports.CopyOf | None:
+        """The original."""
+        await self._record("copy_of", None)
+        return self.copy
 
     async def instances(self, *, size: int, token: str | None) -> instance_ports.InstancePage:
         """One of `pages`."""

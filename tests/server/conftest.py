@@ -36,6 +36,7 @@ from server.http.error_response import present
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.home import Home
+from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
@@ -159,7 +160,8 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         reader = Reader(orders, readiness)
         absent = LateDatabase(orders_url)
         unmade = Migrations(create_migration_engine(settings, absent), app_schema)
-        audit = AuditLog(AuditTable(OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))))
+        own = OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))
+        audit = AuditLog(AuditTable(own))
         store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl, statistics=measurement.statistics)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
@@ -178,7 +180,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
                 schema=app_schema,
                 **{"buffer": 1000, "catch_up_seconds": PATIENCE_SECONDS, **feed},
             ),
-            lakebase=NotConfigured(audit),
+            lakebase=NotConfigured(audit, Lineage(absent, own, Home(absent, app_schema)).copy_of),
             limits=PageLimits(**limits),
             statistics=measurement.statistics,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from server.db.database import DatabaseMissingError, UrlDatabase
+from server.db.database import DatabaseMissingError, Provenance, UrlDatabase
 from server.db.wake_up import WakeUp
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class LateDatabase:
     async def origin(self) -> str:
         """The same origin as that of a database that is always there."""
         return await self._database.origin()
+
+    async def provenance(self) -> Provenance:
+        """The same as that of a database that is always there."""
+        return await self._database.provenance()
 
     async def look_up(self) -> None:
         """Find out nothing."""

@@ -42,7 +42,7 @@ class Mistakes:
                 Reason.NAME_INVALID,
                 field,
                 f"Give `{field}`, or configure the server's setting `{setting}`. The settings do not count if "
-                "`LAKEBASE_ENDPOINT` names another endpoint than the main one of its project.",
+                "`LAKEBASE_INSTANCE_NAME` names another instance than `LAKEBASE_ENDPOINT`.",
             )
             return ""
         if mistake := rule.mistake(configured):

@@ -53,6 +53,21 @@ class OwnTables:
 
         return await self.run(execute)
 
+    async def found(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+        """The rows of a statement that only reads; none if a table is missing or may not be read. Creates no tables.
+
+        Raises:
+            DatabaseAbsentError: there is no database.
+            UnavailableError: the database does not answer.
+        """
+        try:
+            async with self._pool.connect(transaction=False) as connection:
+                return (await connection.execute(sa.text(statement), dict(values))).all()
+        except (DBAPIError, OSError, TimeoutError, *DRIVER_ERRORS) as error:
+            if sqlstate(error) in {*_MISSING, _FORBIDDEN}:
+                return ()
+            raise classify(error) from error
+
     async def run(self, statements: Callable[[AsyncConnection], Awaitable[T]], *, transaction: bool = False) -> T:
         """Run statements, after creating the tables if they are missing. Repeat one failed attempt.
 

@@ -19,6 +19,7 @@ from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
 
 if TYPE_CHECKING:
+    from server.db.database import Provenance
     from server.lakebase.platform.conversions import DatabaseAddress
     from server.lakebase.platform.loader import PlatformLoader
     from server.settings import Settings
@@ -131,6 +132,19 @@ class Instances:
             if server.uid is None:
                 raise DatabaseMissingError(_not_found(name))
         return server.uid
+
+    async def provenance(self, name: str) -> Provenance:
+        """What the platform tells of an instance or the branch of an endpoint, looked up now.
+
+        Raises:
+            ApiError: there is no such instance or branch, or the platform refuses or does not answer.
+        """
+        logins = (await self._loader.get()).logins
+        find = logins.branch_provenance if name.startswith(_ENDPOINT_PREFIX) else logins.instance_provenance
+        found = await find(name)
+        if found is None:
+            raise DatabaseMissingError(_not_found(name))
+        return found
 
     def wake_up(self, name: str) -> WakeUp:
         """An instance's wake-up."""
@@ -301,6 +315,10 @@ class InstanceDatabase:
     async def origin(self) -> str:
         """The platform's uid, as `Instances.uid`."""
         return await self._instances.uid(self._name)
+
+    async def provenance(self) -> Provenance:
+        """What the platform tells of the instance or branch, as `Instances.provenance`."""
+        return await self._instances.provenance(self._name)
 
     async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
         """Open a connection, as `Instances.connect`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from schema.ports.administration import CatalogSpec
     from server.lakebase.plans.dependents import Dependents
     from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.originals import Originals
     from server.lakebase.platform.api import Platform
     from server.lakebase.services import Services
 
@@ -37,7 +38,8 @@ async def require_branch(draft: Draft, platform: Platform, instance: str, branch
 class CatalogPlans:
     """Adds the steps about one catalog to a draft."""
 
-    def __init__(self, services: Services, dependents: Dependents) -> None:
+    def __init__(self, services: Services, dependents: Dependents, originals: Originals) -> None:
+        self._originals = originals
         self._platform = services.platform
         self._postgres = services.postgres
         self._dependents = dependents
@@ -104,6 +106,8 @@ class CatalogPlans:
                 f"The catalog {name} registers a database of {found.instance_name}, not of {instance}.",
                 draft.name_field("catalog"),
             )
+        if draft.request.kind is OperationKind.TEARDOWN:
+            await self._originals.guard_catalog(draft, found)
         message = f"no longer registers the database {found.database_name} of {found.instance_name}"
         if draft.request.kind is OperationKind.DELETE_CATALOG:
             message += "; the platform does not document that it keeps the database"

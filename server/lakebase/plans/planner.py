@@ -11,6 +11,7 @@ from server.lakebase.plans.catalog import CatalogPlans
 from server.lakebase.plans.dependents import Dependents
 from server.lakebase.plans.draft import Draft
 from server.lakebase.plans.instance import InstancePlans
+from server.lakebase.plans.originals import Originals
 from server.lakebase.plans.safety_net import SafetyNetPlans
 from server.lakebase.plans.snapshot import SnapshotPlans
 from server.lakebase.plans.synced_table import SyncedTablePlans
@@ -18,7 +19,7 @@ from server.lakebase.plans.synced_table import SyncedTablePlans
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from schema.ports.administration import AdminRequest, Configured
+    from schema.ports.administration import AdminRequest, Configured, CopyOf
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
 
@@ -45,14 +46,17 @@ class Planner:
         *,
         hosting: str | None,
         app_schema: str,
+        copy_of: Callable[[], Awaitable[CopyOf | None]],
     ) -> None:
         dependents = Dependents(services, store, configured)
+        originals = Originals(configured, copy_of, hosting=hosting)
         self._instances = InstancePlans(services, dependents, configured, hosting=hosting)
-        self._catalogs = CatalogPlans(services, dependents)
-        self._tables = SyncedTablePlans(services, configured, app_schema=app_schema)
+        self._catalogs = CatalogPlans(services, dependents, originals)
+        self._tables = SyncedTablePlans(services, configured, originals, app_schema=app_schema)
         self._nets = SafetyNetPlans(services, store)
         branches = BranchPlans(services, configured, hosting=hosting)
         snapshots = SnapshotPlans(services)
+        self._originals = originals
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,
             OperationKind.UPDATE_INSTANCE: self._instances.update,
@@ -106,6 +110,7 @@ class Planner:
         await self._tables.delete(draft)
         await self._catalogs.delete(draft)
         await self._instances.delete(draft)
+        await self._originals.guard_instance(draft)
 
 
 def _check_flags(draft: Draft) -> None:

@@ -16,6 +16,7 @@ from server.lakebase.plans.new_table import NewTableChecks
 if TYPE_CHECKING:
     from schema.ports.administration import Configured, SyncedTable, SyncedTableSpec
     from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.originals import Originals
     from server.lakebase.services import Services
 
 
@@ -29,13 +30,14 @@ _AWAY: Final = "its PostgreSQL table may be missing or incomplete until the sync
 class SyncedTablePlans:
     """Adds the steps about one synced table to a draft."""
 
-    def __init__(self, services: Services, configured: Configured, *, app_schema: str) -> None:
+    def __init__(self, services: Services, configured: Configured, originals: Originals, *, app_schema: str) -> None:
         self._app_schema = app_schema
         self._platform = services.platform
         self._postgres = services.postgres
         self._checks = NewTableChecks(services)
         self._indexes = services.indexes
         self._configured = configured
+        self._originals = originals
 
     async def create(self, draft: Draft) -> None:
         """Plan to create the synced table, unless it exists as wanted, and to build its indexes."""
@@ -96,17 +98,6 @@ class SyncedTablePlans:
         if instance:
             draft.require_available(instance, await self._platform.instance(instance), field)
 
-    def _require_own(self, draft: Draft, found: SyncedTable) -> None:
-        """Refuse the configured table if it is another database's, of which the served one may be a copy."""
-        own = self._configured
-        if same_name(found.name, own.table_name) and not own.is_place(found):
-            draft.refuse(
-                Reason.SETTING_INVALID,
-                f"The synced table {found.name} is in the database {found.database_name} of {found.instance_name}, "
-                f"and this server serves {own.database_name} of {own.instance_name}. Use a server of that database.",
-                draft.name_field("table"),
-            )
-
     async def delete_alone(self, draft: Draft) -> None:
         """Plan the deletion of the synced table, and keep its grants and indexes for the next table of its name."""
         name = required(draft.request.table_name)
@@ -139,7 +130,7 @@ class SyncedTablePlans:
             draft.require_available(host.name, host, draft.name_field("table"))
         instance = draft.request.instance_name
         if draft.request.kind is OperationKind.TEARDOWN:
-            self._require_own(draft, found)
+            await self._originals.guard_table(draft, found)
         if instance and found.instance_name and not same_name(found.instance_name, instance):
             message = f"The synced table {name} is in the instance {found.instance_name}, not in {instance}."
             draft.refuse(Reason.SETTING_INVALID, message, "tableName")
@@ -168,7 +159,7 @@ class SyncedTablePlans:
             draft.add("sync_table", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
-        self._require_own(draft, found)
+        await self._originals.guard_table(draft, found)
         await self._require_available(draft, found.instance_name, "name")
         if found.policy is SyncPolicy.CONTINUOUS:
             draft.refuse(
@@ -217,7 +208,7 @@ class SyncedTablePlans:
             draft.add("build_indexes", PlanAction.NOTHING, resource, "does not exist", exists=False)
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
             return
-        self._require_own(draft, found)
+        await self._originals.guard_table(draft, found)
         await self._require_available(draft, found.instance_name, draft.name_field("table"))
         try:
             missing = await self._indexes.missing(location_of(found))

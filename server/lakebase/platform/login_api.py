@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from schema.errors import PlatformError, Reason
 from schema.ports.instances import InstanceState
 from server.auth.databricks import canonical_name
+from server.db.database import Provenance
 from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_address, read_instance
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.sdk_client import SdkClient
@@ -127,6 +128,42 @@ class LoginApi:
         branch = path.partition("/endpoints/")[0]
         found = await self._client.find(Action.GET_BRANCH, lambda client: client.postgres.get_branch(branch))
         return (found.uid or branch) if found else None
+
+    async def branch_provenance(self, path: str) -> Provenance | None:
+        """What the platform tells of a branch; None if there is no such branch.
+
+        Args:
+            path: the path of the branch, or of an endpoint of it.
+        """
+        path = path.partition("/endpoints/")[0]
+        found = await self._client.find(Action.GET_BRANCH, lambda client: client.postgres.get_branch(path))
+        if found is None:
+            return None
+        _, instance, _, branch = path.split("/")
+        status = found.status
+        source = (status.source_branch or status.source_snapshot) if status else None
+        moment = (status and status.source_branch_time) or found.create_time
+        return Provenance(
+            instance=instance,
+            branch=branch,
+            source=source.rpartition("/")[2] if source else None,
+            moment=moment.ToDatetime(UTC) if moment else None,
+            is_root=status is not None and not source,
+            is_main=bool(status and status.default),
+        )
+
+    async def instance_provenance(self, name: str) -> Provenance | None:
+        """What the platform tells of an instance; None if there is no such instance."""
+        found = await self._client.find(Action.GET_INSTANCE, lambda client: client.database.get_database_instance(name))
+        if found is None:
+            return None
+        parent = found.parent_instance_ref
+        return Provenance(
+            instance=name,
+            source=parent.name if parent else None,
+            moment=parse_time(parent.branch_time or found.creation_time) if parent else None,
+            is_root=parent is None,
+        )
 
     async def instance_uid(self, name: str) -> str | None:
         """The uid of an instance, or its name if it has none; None if there is no such instance."""

@@ -197,23 +197,22 @@ def test_what_is_not_named_is_taken_as_found(platform: LocalPlatform, operator: 
 
 
 @pytest.mark.parametrize("named", [INSTANCE, ""])
-def test_a_server_on_another_branch_has_no_configured_names(
+def test_a_server_on_another_branch_leaves_the_main_branch_s_alone(
     platform: LocalPlatform, operator: Operator, named: str
 ) -> None:
-    """The configured instance, catalog and table are the main branch's. Nothing is done to them without their names."""
+    """Its names are those of its settings, but the catalog and the table with these names are the main branch's."""
     del operator
     endpoint = f"projects/{INSTANCE}/branches/dev/endpoints/primary"
     with operated(platform, LAKEBASE_ENDPOINT=endpoint, LAKEBASE_INSTANCE_NAME=named) as other:
-        assert not any(other.ask(CONFIGURED)["lakebase"].values())
-        for mutation, given, field in (
-            ("refreshSyncedTable", {}, "name"),
-            ("ensureOrderIndexes", {}, "tableName"),
-            ("teardownLakebase", DELETIONS, "tableName"),
-            ("provisionLakebase", {"acknowledgeCost": True}, "tableName"),
+        found = other.ask(CONFIGURED)["lakebase"]
+        assert (found["instance"], found["catalog"], found["syncedTable"]) == ({"name": INSTANCE}, None, None)
+        for mutation, given, error in (
+            ("refreshSyncedTable", {}, ("SETTING_INVALID", "name")),
+            ("ensureOrderIndexes", {}, ("SETTING_INVALID", "tableName")),
+            ("teardownLakebase", DELETIONS, ("SETTING_INVALID", "tableName")),
+            ("provisionLakebase", {"acknowledgeCost": True}, ("SPEC_CONFLICT", "catalogName")),
         ):
-            assert ("NAME_INVALID", field) in codes_and_fields(refused(other, mutation, given))
-        dry = other.send("refreshSyncedTable", name=TABLE, dryRun=True)
-        assert dry["userErrors"] == []
+            assert error in codes_and_fields(refused(other, mutation, given))
 
 
 def test_a_refresh_says_that_it_costs_and_that_orders_may_be_away(operator: Operator) -> None:

@@ -83,6 +83,7 @@ def test_a_stranger_is_told_states(failing: Server, issuer: Issuer, roles: Any) 
     assert response.status_code == 503
     found = response.json()
     assert found.pop("causes").startswith("The log has the causes")
+    assert found.pop("copy") in {"no", "not looked up yet"}
     assert found == {"status": "not ready", **STATES, "draining": "no"}
     assert told(response) == []
 
@@ -95,6 +96,28 @@ def test_an_operator_is_told_the_causes(failing: Server, issuer: Issuer, role: s
     assert f'GRANT CREATE ON DATABASE "orders" TO "{ROLE}"' in found["changes"]
     logged = {json.loads(line).get("reason") for line in failing.log().splitlines()}
     assert {found["orders"], found["changes"]} <= logged
+
+
+def test_a_copy_says_so_and_tells_operators_of_what(cluster: Cluster, orders_url: str, issuer: Issuer) -> None:
+    """Without a platform, too: the rows of the original are in the database."""
+    names: dict[str, Any] = {"APP_SCHEMA": "copied_app", "METRICS_TOKEN": TOKEN, "APP_ENV": "production"}
+    with running_server(orders_url, **names, **issuer.settings()) as server:
+        wait_for(lambda: health(server, None).json()["copy"] == "no", what=server.log)
+        cluster.run_sql(
+            "INSERT INTO copied_app.lineage (home, number, database, epoch) VALUES ('elsewhere/1/2/3', 0, 'sales', 0)"
+        )
+        answer = httpx.post(
+            server.graphql,
+            json={"query": "{ lakebase { copyOf { instanceName branch databaseName message } } }"},
+            headers={"authorization": f"Bearer {issuer.token(roles=['admin'])}"},
+            verify=NO_TLS,
+        )
+        copy = answer.json()["data"]["lakebase"]["copyOf"]
+        assert (copy["instanceName"], copy["branch"], copy["databaseName"]) == (None, None, "sales")
+        assert "a copy of the database sales at elsewhere since" in copy["message"]
+        strangers, operators = health(server, None), health(server, TOKEN)
+        assert (strangers.status_code, strangers.json()["status"], strangers.json()["copy"]) == (200, "ready", "yes")
+        assert operators.json()["copy"] == copy["message"]
 
 
 def test_no_other_answer_tells_a_stranger(failing: Server) -> None:

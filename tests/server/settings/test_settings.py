@@ -22,16 +22,16 @@ def test_the_settings_table_stands_in_the_readme() -> None:
         ("orders-pg", None, "orders-pg", "orders-pg"),
         (None, "projects/orders-pg/branches/production/endpoints/primary", "orders-pg", "orders-pg"),
         ("Orders-PG", "projects/orders-pg/branches/production/endpoints/primary", "orders-pg", "orders-pg"),
-        (None, "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
-        ("orders-pg", "projects/orders-pg/branches/dev/endpoints/primary", None, "orders-pg"),
-        ("orders-pg", "projects/orders-pg/branches/production/endpoints/other", None, "orders-pg"),
+        (None, "projects/orders-pg/branches/dev/endpoints/primary", "orders-pg", "orders-pg"),
+        ("orders-pg", "projects/orders-pg/branches/dev/endpoints/primary", "orders-pg", "orders-pg"),
+        ("orders-pg", "projects/orders-pg/branches/production/endpoints/other", "orders-pg", "orders-pg"),
         ("orders-pg", "projects/others/branches/production/endpoints/primary", None, "others"),
     ],
 )
 def test_the_administered_instance_is_the_one_that_is_served(
     instance: str | None, endpoint: str | None, administered: str | None, hosting: str
 ) -> None:
-    """The main endpoint of a project is the instance of its name. Other branches only go with it when it is deleted."""
+    """A project is the instance of its name, whichever of its branches is served."""
     names = {"lakebase_instance_name": instance, "lakebase_endpoint": endpoint, "lakebase_catalog_name": "orders"}
     settings = Settings.model_validate(names)
     assert (settings.instance_name, settings.hosting_instance) == (administered, hosting)

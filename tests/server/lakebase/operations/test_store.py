@@ -19,7 +19,7 @@ from schema.ports.administration import (
     SyncedTableSpec,
 )
 from schema.ports.instances import InstanceSpec
-from server.db.database import DatabaseMissingError, UrlDatabase
+from server.db.database import DatabaseMissingError, Provenance, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import WakeUp
@@ -171,6 +171,11 @@ class Nowhere:
     async def origin(self) -> str:
         """Fail as `connect` does."""
         return str(await self.connect())
+
+    async def provenance(self) -> Provenance:
+        """Fail as `connect` does."""
+        await self.connect()
+        return Provenance()
 
     async def connect(self, **_: Any) -> asyncpg.Connection:
         """Fail as for an instance that does not exist."""
