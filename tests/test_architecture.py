@@ -39,7 +39,7 @@ INHERITING: dict[tuple[str, str], str] = {
     ("lakebase/administration.py", "self._begin"): "It stores what one request asks for.",
     ("lakebase/database/indexes.py", "builder.execute"): "It ends with its operation, which has its own context.",
     ("lakebase/execution.py", "self._beat"): "It ends with its operation, which has its own context.",
-    ("lakebase/plans/dependents.py", "look"): "It looks something up for the plan of one request.",
+    ("lakebase/plans/drafts/dependents.py", "look"): "It looks something up for the plan of one request.",
     ("lakebase/platform/autoscaling/projects.py", "self.instance"): "It looks up an instance for one page.",
     ("lakebase/steps/step.py", "work"): "It ends with its operation, which has its own context.",
     ("observability/exposition.py", "self._keep_sampling"): "The process starts it, not a request.",

@@ -11,8 +11,8 @@ from schema.ports.administration import OperationKind, PlanAction, branch_path
 from schema.ports.branches import EndpointKind
 from schema.ports.instances import Flavour, InstanceSpec
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS, missing, refuse_to_delete, refuse_to_expire
-from server.lakebase.plans.differences import (
+from server.lakebase.plans.drafts.deletions import KEPT_DAYS, missing, refuse_to_delete, refuse_to_expire
+from server.lakebase.plans.drafts.differences import (
     branch_changes,
     branch_conflicts,
     describe,
@@ -20,14 +20,14 @@ from server.lakebase.plans.differences import (
     endpoint_changes,
     same_name,
 )
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, in_utc, step_adder, term
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, in_utc, step_adder, term
 from server.lakebase.plans.instance import autoscaling
 
 if TYPE_CHECKING:
     from schema.ports.administration import Configured
     from schema.ports.branches import Branch, BranchChange, BranchSpec
     from schema.ports.instances import Instance
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.platform.api import Branching
     from server.lakebase.services import Services
 

@@ -9,14 +9,14 @@ from schema.ports.administration import OperationKind, PlanAction, branch_path
 from schema.ports.instances import InstanceState
 from server.lakebase.database.inspection import FIRST_BRANCH, FIRST_DATABASE
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import catalog_differences, describe, same_name
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.drafts.differences import catalog_differences, describe, same_name
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
     from schema.ports.administration import CatalogSpec
-    from server.lakebase.plans.dependents import Dependents
-    from server.lakebase.plans.draft import Draft
-    from server.lakebase.plans.originals import Originals
+    from server.lakebase.plans.drafts.dependents import Dependents
+    from server.lakebase.plans.drafts.draft import Draft
+    from server.lakebase.plans.drafts.originals import Originals
     from server.lakebase.platform.api import Platform
     from server.lakebase.services import Services
 

@@ -9,15 +9,15 @@ from schema.errors import Reason
 from schema.ports.administration import PlanAction
 from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, missing, name_held, total
-from server.lakebase.plans.differences import (
+from server.lakebase.plans.drafts.deletions import KEPT_DAYS, changes_in, in_words, missing, name_held, total
+from server.lakebase.plans.drafts.differences import (
     describe,
     describe_changes,
     instance_differences,
     pending_changes,
     same_name,
 )
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
 from server.lakebase.plans.safety_net import net_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from schema.ports.administration import Configured, Difference
     from schema.ports.instances import Instance, InstanceSpec
-    from server.lakebase.plans.dependents import Dependents
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.dependents import Dependents
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
 
 # Changes of these properties restart the instance.

@@ -10,12 +10,12 @@ from schema.ports.instances import InstanceState
 from server.lakebase.database.inspection import TableLocation, is_pipeline
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.catalog import require_branch
-from server.lakebase.plans.differences import same_name
+from server.lakebase.plans.drafts.differences import same_name
 
 if TYPE_CHECKING:
     from schema.ports.administration import SyncedTableSpec
     from schema.ports.instances import Instance
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
 
 

@@ -8,10 +8,10 @@ from schema.errors import Reason
 from schema.ports.administration import OperationKind, PlanAction
 from server.lakebase.plans.branch import BranchPlans
 from server.lakebase.plans.catalog import CatalogPlans
-from server.lakebase.plans.dependents import Dependents
-from server.lakebase.plans.draft import Draft
+from server.lakebase.plans.drafts.dependents import Dependents
+from server.lakebase.plans.drafts.draft import Draft
+from server.lakebase.plans.drafts.originals import Originals
 from server.lakebase.plans.instance import InstancePlans
-from server.lakebase.plans.originals import Originals
 from server.lakebase.plans.safety_net import SafetyNetPlans
 from server.lakebase.plans.snapshot import SnapshotPlans
 from server.lakebase.plans.synced_table import SyncedTablePlans

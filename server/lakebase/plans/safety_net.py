@@ -14,14 +14,14 @@ from schema.errors import Reason, UnavailableError
 from schema.ports.administration import OperationKind, OperationState, PlanAction, branch_path
 from schema.ports.branches import BranchState
 from server.lakebase.operations.operation import fingerprint_of, required
-from server.lakebase.plans.deletions import KEPT_DAYS
+from server.lakebase.plans.drafts.deletions import KEPT_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schema.ports.branches import Branch
     from server.lakebase.operations.store import OperationStore
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
 
 # The fact of an operation that holds its net: the fields of a `BranchSpec`.

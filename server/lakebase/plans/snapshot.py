@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from schema.errors import Reason
 from schema.ports.administration import PlanAction
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import missing
-from server.lakebase.plans.draft import EXISTS, in_utc, step_adder, term
+from server.lakebase.plans.drafts.deletions import missing
+from server.lakebase.plans.drafts.draft import EXISTS, in_utc, step_adder, term
 
 if TYPE_CHECKING:
     from schema.ports.branches import SnapshotSpec
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.platform.api import Branching
     from server.lakebase.services import Services
 

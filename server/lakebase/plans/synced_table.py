@@ -9,14 +9,14 @@ from schema.ports.administration import SYNC_FAILED, OperationKind, PlanAction, 
 from schema.ports.instances import InstanceState
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import describe, same_name, table_differences
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.drafts.differences import describe, same_name, table_differences
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
 from server.lakebase.plans.new_table import NewTableChecks
 
 if TYPE_CHECKING:
     from schema.ports.administration import Configured, SyncedTable, SyncedTableSpec
-    from server.lakebase.plans.draft import Draft
-    from server.lakebase.plans.originals import Originals
+    from server.lakebase.plans.drafts.draft import Draft
+    from server.lakebase.plans.drafts.originals import Originals
     from server.lakebase.services import Services
 
 

@@ -11,7 +11,7 @@ from schema.ports.administration import branch_path
 from schema.ports.branches import BranchSpec, BranchState, EndpointKind, EndpointState
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.branch import ENDPOINT_LIMITS
-from server.lakebase.plans.differences import branch_changes, branch_differences, describe, endpoint_changes
+from server.lakebase.plans.drafts.differences import branch_changes, branch_differences, describe, endpoint_changes
 from server.lakebase.plans.safety_net import SAFETY_NET, way_back
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import catalog_differences
+from server.lakebase.plans.drafts.differences import catalog_differences
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     Absence,

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason, UnavailableError
-from server.lakebase.plans.differences import describe
+from server.lakebase.plans.drafts.differences import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

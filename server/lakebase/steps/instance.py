@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from schema.errors import PlatformError, Reason
 from schema.ports.instances import InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import changes_in, name_held, total
-from server.lakebase.plans.differences import describe, instance_differences, pending_changes
+from server.lakebase.plans.drafts.deletions import changes_in, name_held, total
+from server.lakebase.plans.drafts.differences import describe, instance_differences, pending_changes
 from server.lakebase.plans.safety_net import net_of
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,

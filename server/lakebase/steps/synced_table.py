@@ -8,7 +8,7 @@ from schema.errors import PlatformError, Reason
 from schema.ports.administration import SYNC_FAILED, SyncState
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.differences import table_differences
+from server.lakebase.plans.drafts.differences import table_differences
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,

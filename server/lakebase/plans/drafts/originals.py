@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from server.lakebase.plans.differences import same_name
+from server.lakebase.plans.drafts.differences import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from schema.ports.administration import Catalog, Configured, CopyOf, SyncedTable
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
 
 
 class Originals:

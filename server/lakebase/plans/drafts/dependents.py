@@ -11,7 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from schema.errors import ForbiddenError, PlatformError
-from server.lakebase.plans.differences import same_name
+from server.lakebase.plans.drafts.differences import same_name
 from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from schema.ports.branches import Branch, BranchChange
     from schema.ports.instances import Instance
-    from server.lakebase.plans.draft import Draft
+    from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.platform.api import Platform
     from server.lakebase.services import Services
 

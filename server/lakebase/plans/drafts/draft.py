@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schema.errors import Reason
 from schema.ports.administration import AdminRefusal, OperationKind, OperationStep, Plan, PlanAction, PlannedStep
 from schema.ports.instances import InstanceState, limits_mistake
-from server.lakebase.plans.differences import same_name
+from server.lakebase.plans.drafts.differences import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
