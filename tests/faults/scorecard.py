@@ -22,6 +22,7 @@ ELSEWHERE: Final = {
     "tests/blackbox/process/test_shutdown.py": "F19 F20 F21 F22",
     "tests/blackbox/lakebase/test_admin_faults.py": "F23",
     "tests/blackbox/lakebase/test_admin_kills.py": "F24",
+    "tests/blackbox/lakebase/test_two_operators.py": "F23 F24, with two operators at once",
     "tests/blackbox/db/test_replicas.py": "a replica that is killed",
     "tests/blackbox/db/test_wake_up.py": "a database that is asleep",
     "tests/blackbox/changes/test_feed.py": "the feed",

@@ -115,6 +115,7 @@ class Controls(Hooks):
             "mint_times": list(self._mint_times),
             "login_times": list(self._login_times),
             "mints_at_once": self._mints_at_once,
+            "faults_applied": self._faults.applied,
             "wakes": {
                 compute.project.id: self._wakes[compute.endpoint.uid] for compute in call.platform.instances.computes()
             },

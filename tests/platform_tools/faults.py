@@ -37,7 +37,7 @@ _UNHANDLED = {"connection_reset", "answer", "operation_fails", "hang"}
 # Applied after the request has been handled.
 _OUTCOMES = {
     *("exists_as_400", "malformed_json", "unknown_enum", "lost_reply", "hold_after"),
-    *("operation_fails_after", "operation_hangs"),
+    *("operation_fails_after", "operation_hangs", "operation_forgotten", "operation_without_response"),
 }
 _STATES = {"state", "current_state", "pending_state", "detailed_state", "unity_catalog_provisioning_state"}
 _POSTGRES = "/api/2.0/postgres/"
@@ -71,11 +71,15 @@ class FaultBody(BaseModel):
         "lost_reply",
         "hold_before",
         "hold_after",
-        # Of the calls that begin an operation: nothing is done, and it fails; it is done, and the operation fails or
-        # hangs until the faults are cleared.
+        # Of a read: it shows what the first such request was shown.
+        "stale",
+        # Of the calls that begin an operation: nothing is done, and it fails; it is done, and the operation fails,
+        # hangs until the faults are cleared, is not known any more, or is done without a response.
         "operation_fails",
         "operation_fails_after",
         "operation_hangs",
+        "operation_forgotten",
+        "operation_without_response",
     ]
     times: int | None = 1
     skip: int = 0
@@ -95,6 +99,14 @@ class _ActiveFault:
     fault: FaultBody
     left: int | None
     skip: int
+    # The first reply by path, for `stale`.
+    replies: dict[str, Response] = field(default_factory=dict)
+
+    async def first_reply(self, path: str, respond: Callable[[], Awaitable[Response]]) -> Response:
+        """What the first request for the path was answered."""
+        if path not in self.replies:
+            self.replies[path] = await respond()
+        return self.replies[path]
 
 
 @dataclass
@@ -114,8 +126,10 @@ class Faults:
         self._active: list[_ActiveFault] = []
         self._held: dict[int, HeldRequest] = {}
         self._numbers = itertools.count(1)
-        # What is replied to requests for these operations, by path.
-        self._failed: dict[str, dict[str, Any]] = {}
+        # How many requests a fault has been applied to.
+        self.applied = 0
+        # What is replied to requests for these operations, by path; None is a 404.
+        self._ended: dict[str, dict[str, Any] | None] = {}
         self._hanging: dict[str, dict[str, Any]] = {}
 
     def add(self, fault: FaultBody) -> None:
@@ -134,7 +148,7 @@ class Faults:
         self._active.append(_ActiveFault(fault, fault.times, fault.skip))
 
     def clear(self) -> None:
-        """Switch every fault off. Held requests stay held, and failed operations failed."""
+        """Switch every fault off. Held requests stay held, and operations that have ended stay ended."""
         self._active.clear()
         self._hanging.clear()
 
@@ -153,22 +167,23 @@ class Faults:
 
     async def answer(self, exchange: Exchange, respond: Callable[[], Awaitable[Response]]) -> None:
         """Answer a request with the first active fault that applies to it, or normally."""
-        if exchange.method == "GET" and (told := (self._failed | self._hanging).get(exchange.path)):
-            await exchange.reply(JSONResponse(told))
+        if exchange.method == "GET" and exchange.path in (told := self._ended | self._hanging):
+            operation = told[exchange.path]
+            unknown = error_response(_NOT_FOUND, "NOT_FOUND", "operation id not found")
+            await exchange.reply(unknown if operation is None else JSONResponse(operation))
             return
-        fault = self._take(exchange.method, exchange.path)
-        name = fault.fault if fault else ""
-        if fault is None:
+        active = self._take(exchange.method, exchange.path)
+        if active is None:
             await exchange.reply(await respond())
+            return
+        self.applied += 1
+        fault, name = active.fault, active.fault.fault
+        if name == "stale":
+            await exchange.reply(await active.first_reply(exchange.path, respond))
         elif name in _UNHANDLED:
             await self._without_handling(fault, exchange)
-        elif name == "not_found_as_code" and exchange.method == "DELETE":
-            # The effect is that of the same call sent twice.
-            response = await respond()
-            failed = response.status_code >= 400 and response.status_code != _NOT_FOUND  # where HTTP's errors begin
-            await exchange.reply(response if failed else _refusal(fault))
         elif name in _REFUSALS:
-            await exchange.reply(_refusal(fault))
+            await _refuse(fault, exchange, respond)
         elif name in _OUTCOMES:
             await self._with_outcome(fault, exchange, respond)
         elif name == "slow":
@@ -213,17 +228,17 @@ class Faults:
             await exchange.reply(response)
 
     def _doomed(self, operation: dict[str, Any], fault: FaultBody) -> Response:
-        """Let an operation fail, or hang, and return it as it begins."""
+        """Let an operation fail, hang, be forgotten, or end without a response, and return it as it begins."""
         path = f"{_POSTGRES}{operation['name']}"
         if fault.fault == "operation_hangs":
             self._hanging[path] = operation
+        elif fault.fault == "operation_forgotten":
+            self._ended[path] = None
+        elif fault.fault == "operation_without_response":
+            self._ended[path] = {**operation, "done": True}
         else:
-            message = fault.message or "The operation failed."
-            self._failed[path] = {
-                **operation,
-                "done": True,
-                "error": {"error_code": "INTERNAL_ERROR", "message": message},
-            }
+            error = {"error_code": "INTERNAL_ERROR", "message": fault.message or "The operation failed."}
+            self._ended[path] = {**operation, "done": True, "error": error}
         return JSONResponse(operation)
 
     async def _hold(self, exchange: Exchange, fault: str) -> bool:
@@ -240,7 +255,7 @@ class Faults:
             released.cancel()
             gone.cancel()
 
-    def _take(self, method: str, path: str) -> FaultBody | None:
+    def _take(self, method: str, path: str) -> _ActiveFault | None:
         for active in self._active:
             fault = active.fault
             if not (re.fullmatch(fault.method, method) and re.fullmatch(fault.path, path)) or active.left == 0:
@@ -250,7 +265,7 @@ class Faults:
                 continue
             if active.left is not None:
                 active.left -= 1
-            return fault
+            return active
         return None
 
 
@@ -267,6 +282,16 @@ async def _reset(exchange: Exchange) -> None:
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
     await disconnected(exchange)
+
+
+async def _refuse(fault: FaultBody, exchange: Exchange, respond: Callable[[], Awaitable[Response]]) -> None:
+    """Refuse a request. A deletion of what is not found has the effect of the same call sent twice."""
+    if fault.fault == "not_found_as_code" and exchange.method == "DELETE":
+        response = await respond()
+        if response.status_code >= 400 and response.status_code != _NOT_FOUND:  # where HTTP's errors begin
+            await exchange.reply(response)
+            return
+    await exchange.reply(_refusal(fault))
 
 
 def _refusal(fault: FaultBody) -> Response:

@@ -75,7 +75,7 @@ class Operator:
 
     def send(self, mutation: str, **values: object) -> dict[str, Any]:
         """Send an admin mutation with these values as its input, and return its payload."""
-        payload: dict[str, Any] = self.ask(_document(mutation), input=values)["payload"]
+        payload: dict[str, Any] = self.ask(document(mutation), input=values)["payload"]
         return payload
 
     def persist(self, mutation: str, **values: object) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Operator:
 
         A change of an instance restarts its database, which keeps the operations.
         """
-        operation = self.ended(self.insist(_document(mutation), input=values)["payload"])
+        operation = self.ended(self.insist(document(mutation), input=values)["payload"])
         assert operation["state"] == "SUCCEEDED", operation
         return operation
 
@@ -123,7 +123,7 @@ class Operator:
         return operation
 
 
-def _document(mutation: str) -> str:
+def document(mutation: str) -> str:
     """An admin mutation that takes its input as a variable."""
     input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
     return f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ {PAYLOAD} }} }}"

@@ -118,7 +118,8 @@ class LocalPlatform:
 
         `requests` by method and path template; `mints`, `logins_accepted`, `logins_refused`; `mint_times` and
         `login_times`, the newest 10,000 Unix times of mints and accepted logins, oldest first; `mints_at_once`, the
-        most requests for credentials in flight at once; `wakes`, the number of wake-ups by instance.
+        most requests for credentials in flight at once; `faults_applied`, to how many requests a fault was applied;
+        `wakes`, the number of wake-ups by instance.
         """
         return dict(self.ask("GET", "/local/counters"))
 

@@ -185,7 +185,7 @@ RECIPE = (
         "Shows the SDK's raw errors, leaves table and pipeline behind, and fails if a resource is already gone.",
         "`teardownLakebase`: reasons of our own, nothing left behind, and a missing resource counts as deleted; statuses are deleted only on request.",
         (
-            f"{_FAULTS}::test_every_fault_at_every_call_ends_in_exactly_one_of_each",
+            f"{_FAULTS}::test_every_fault_at_every_call_ends_in_what_was_asked_for",
             f"{_LIFE}::test_a_teardown_needs_the_status_changes_to_be_discarded",
             f"{_LIFE}::test_a_recreated_table_has_its_statuses_indexes_and_grants",
             f"{_PLANS}::test_deleting_what_does_not_exist_begins_nothing",

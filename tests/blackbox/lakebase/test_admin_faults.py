@@ -1,4 +1,9 @@
-"""Faults of the platform at every call: operations succeed or say what to do, and nothing is created twice."""
+"""Faults of the platform at every call: operations succeed or say what to do, and nothing is created twice.
+
+The lives of an instance and of its branches (tests/servers/lives) are walked through, with faults at all calls of each
+change. `make test` has one round, so that every kind of fault is there, of the life of the branches, whose calls are
+made nowhere else, and of creating and tearing down. `make faults` has all faults at all calls, for both flavours.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.flavours import AUTOSCALING, FLAVOURS, Flavour
+from tests.servers.flavours import AUTOSCALING, FLAVOURS
+from tests.servers.lives.change import path_of
+from tests.servers.lives.walk import HURRIED, Walk, label, lives_of, persist, walked
 from tests.servers.operator import HASTE, HASTY, INSTANCE, OPERATION, Operator, operated
-from tests.servers.platform import AT_ONCE, platform_directory, running_platform
-from tests.servers.process import PATIENCE_SECONDS, wait_for
+from tests.servers.process import PATIENCE_SECONDS
 from tests.support.calibration import MEASURES, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
 
-    from tests.servers.platform import LocalPlatform
+    from tests.servers.lives.change import Change, Life
 
 pytestmark = pytest.mark.faults
 
@@ -36,16 +42,24 @@ FAULTS = (
     "forbidden",
     "lost_reply",
 )
+# Faults of the platform's own operations: at the calls that begin them.
+OPERATION_FAULTS = (
+    "operation_fails",
+    "operation_fails_after",
+    "operation_hangs",
+    "operation_forgotten",
+    "operation_without_response",
+)
 # Each round puts another fault on each call, so that all rounds together test every fault at every call.
-ROUNDS = range(len(FAULTS)) if MEASURES else (0, 4, 9)
-TEARDOWN = {"confirmDeletion": True, "discardStatusChanges": True, "purge": True}
-NET = {"safetyNet": True, "acknowledgeCost": True}
-NET_CALLS = {
-    "create net": ("POST", f"{AUTOSCALING.instance}/branches"),
-    "get net": ("GET", f"{AUTOSCALING.instance}/branches/before-.*"),
-    "get branches": ("GET", f"{AUTOSCALING.instance}/branches"),
-}
-OPERATION_FAULTS = ("operation_fails", "operation_fails_after", "operation_hangs")
+ROUNDS = range(len(FAULTS)) if MEASURES else (4,)
+OPERATION_ROUNDS = range(len(OPERATION_FAULTS)) if MEASURES else (1,)
+LIVES = [(flavour, name) for flavour in FLAVOURS for name in lives_of(flavour)]
+# The changes in `make test`: no walk leads to these of the instance. Of a branch and its endpoint the first ones are enough
+# for the faults of operations, of which each has one.
+SOME = {"instance": slice(-5, None), "branches": slice(None)}
+FIRST = slice(0, len(OPERATION_FAULTS))
+# The older API has no operations.
+OPERATION_LIVES = [one for one in LIVES if one[0] is AUTOSCALING][0 if MEASURES else -1 :]
 # The reasons with which an attempt may fail; each says what to do.
 EXPLAINED = {
     "PERMISSION_MISSING",
@@ -57,58 +71,50 @@ EXPLAINED = {
     "RESOURCE_NOT_FOUND",
     "SPEC_CONFLICT",
     "RESOURCE_IN_USE",
+    "RESOURCE_NOT_READY",
     "STATUS_CHANGES_AT_STAKE",
     "CONTROL_PLANE_REFUSED",
 }
-# On a slow machine the platform may exceed its timeout at any call; on a quiet one it does not.
-ATTEMPTS, RETRY_AFTER_SECONDS = 12, 1
 TIMEOUT_SECONDS, RETRY_SECONDS = 0.5 if MEASURES else 1.0, 1
-# Short pauses before a step looks again and repeats a deletion.
-ALTERED = MappingProxyType(
-    {}
-    if MEASURES
-    else {
-        **HASTE,
-        "server.lakebase.steps.step._LAST_PAUSE_SECONDS": 0.2,
-        "server.lakebase.steps.synced_table.DELETE_AGAIN_SECONDS": 0.2,
-        "server.lakebase.steps.instance.DELETE_AGAIN_SECONDS": 0.2,
-        "server.lakebase.steps.catalog.DELETE_AGAIN_SECONDS": 0.2,
-        "server.lakebase.steps.checks._FREED_SECONDS": 0.2,
+# What is asked for by every change of a platform that shows the past is asked for again so many times.
+STALE_TIMES = 4
+# Calls of the server that are no part of a change.
+ALWAYS = {"GET /.well-known/databricks-config", "GET /api/2.0/preview/scim/v2/Me"}
+IMPATIENT = MappingProxyType(
+    {
+        "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": TIMEOUT_SECONDS,
+        "server.lakebase.platform.sdk_client._RETRY_SECONDS": RETRY_SECONDS,
     }
 )
 
 
-@pytest.fixture(scope="module", params=FLAVOURS, ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    """The flavour of the instances."""
-    found: Flavour = request.param
-    return found
+@pytest.fixture(scope="module")
+def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
+    """A platform that walks through the lives of a flavour."""
+    with walked(request.param) as walk:
+        yield walk
 
 
 @pytest.fixture(scope="module")
-def platform(flavour: Flavour) -> Iterator[LocalPlatform]:  # noqa: ARG001 # each has its own
-    """A platform of the flavour's own, as quick as it can be."""
-    # A safety net has no endpoint, so nobody can count the status changes in it.
-    with platform_directory() as directory, running_platform(directory, **AT_ONCE, branch_endpoints=False) as platform:
-        yield platform
-
-
-@pytest.fixture(scope="module")
-def operator(platform: LocalPlatform, flavour: Flavour) -> Iterator[Operator]:
+def operator(walk: Walk) -> Iterator[Operator]:
     """An operator of a server with short timeouts for the platform."""
-    impatient = {
-        "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": TIMEOUT_SECONDS,
-        "server.lakebase.platform.sdk_client._RETRY_SECONDS": RETRY_SECONDS,
-    }
-    with operated(platform, module=HASTY, altered={**ALTERED, **impatient}, **flavour.settings) as operator:
+    altered, settings = {**HURRIED, **IMPATIENT}, walk.flavour.settings
+    with operated(walk.platform, module="tests.servers.hasty", altered=altered, **settings) as operator:
         yield operator
 
 
-def attempt(operator: Operator, mutation: str, **values: object) -> str:
+@pytest.fixture(autouse=True)
+def _no_faults(walk: Walk) -> Iterator[None]:
+    """Switch off the faults that the test has switched on."""
+    yield
+    walk.platform.clear_faults()
+
+
+def attempt(operator: Operator, change: Change, values: Mapping[str, object]) -> str:
     """Send the mutation once and wait for its end; return SUCCEEDED or the reason of its failure."""
-    input_type = f"{mutation[0].upper()}{mutation[1:]}Input"
+    input_type = f"{change.mutation[0].upper()}{change.mutation[1:]}Input"
     answer = operator.answer(
-        f"mutation($input: {input_type}!) {{ payload: {mutation}(input: $input) {{ operation {{ {OPERATION} }} userErrors {{ code message }} }} }}",
+        f"mutation($input: {input_type}!) {{ payload: {change.mutation}(input: $input) {{ operation {{ {OPERATION} }} userErrors {{ code message }} }} }}",
         input=values,
     )
     if errors := answer.get("errors"):
@@ -126,116 +132,101 @@ def attempt(operator: Operator, mutation: str, **values: object) -> str:
     return str(ended["failure"]["reason"])
 
 
-def send_until_done(operator: Operator, mutation: str, **values: object) -> list[str]:
-    """Send the mutation until it succeeds; return the reasons of the failed attempts."""
+def send_until_done(operator: Operator, change: Change, values: Mapping[str, object], *, faults: int) -> None:
+    """Send the mutation until it succeeds. So many faults fail at most as many attempts."""
     outcomes: list[str] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (outcome := attempt(operator, mutation, **values)) != "SUCCEEDED":
-        assert outcome in EXPLAINED, outcome
+    while (outcome := attempt(operator, change, values)) != "SUCCEEDED":
         outcomes.append(outcome)
+        assert outcome in EXPLAINED, (change.name, outcomes)
         assert time.monotonic() < deadline, f"timed out: {outcomes}"
-        if MEASURES:
-            assert len(outcomes) < ATTEMPTS, outcomes
-            # After a failure the server waits a second before it mints another token.
-            time.sleep(RETRY_AFTER_SECONDS)  # as Retry-After says
-    return outcomes
+        # After a failure the server waits for a second before it mints another token.
+        assert len(outcomes) - outcomes.count("DATABASE_UNAVAILABLE") <= faults, (change.name, outcomes)
 
 
-def faults_of(calls: Iterable[str], round_: int) -> dict[str, str]:
-    """The fault at each call in a round."""
-    return {call: FAULTS[(index + round_) % len(FAULTS)] for index, call in enumerate(calls)}
+def made(walk: Walk, operator: Operator, life: Life, number: int, faults: list[tuple[str, str, str, Any]]) -> None:
+    """Make a change under faults, each with its method, path and options."""
+    change = walk.reach(operator, life, number)
+    before, values = walk.platform.counters()["requests"], change.input()
+    for fault, method, path, options in faults:
+        walk.platform.fault(fault, method=method, path=path, **options)
+    send_until_done(operator, change, values, faults=len(faults))
+    walk.platform.clear_faults()
+    if change.repeats:
+        # A fault may have hidden a resource: a deletion takes "not found" for deleted. So it is sent again.
+        persist(operator, change, values)
+    requests = walk.platform.counters()["requests"]
+    # A fault may have hidden a resource, which is then asked for.
+    listed = {f"{call.method} {call.template}" for one in life.changes for call in one.calls} | ALWAYS
+    listed |= {f"{method_of(template)} {template}" for template in life.reads}
+    sent = {request for request, count in requests.items() if count > before.get(request, 0)}
+    assert {request for request in sent if " /local/" not in request} <= listed, change.name
+    walk.check(life, number)
+
+
+def method_of(template: str) -> str:
+    """The method of a read, or of the call that mints a credential."""
+    return "POST" if template.endswith("/credentials") else "GET"
+
+
+def faults_at_every_call(life: Life, number: int, round_: int) -> list[tuple[str, str, str, Any]]:
+    """The fault at each call of a change in a round."""
+    calls = [(call.method, call.path) for call in life.changes[number].calls]
+    calls += [(method_of(template), path_of(template)) for template in life.reads]
+    faults = []
+    for index, (method, path) in enumerate(calls):
+        fault = FAULTS[(index + number + round_) % len(FAULTS)]
+        # Plans read too. Every other round lets those reads pass, so that the fault hits a step.
+        skip = 2 if method == "GET" and round_ % 2 == 0 else 0
+        faults.append((fault, method, path, {"times": 1, "skip": skip, "seconds": 0.3, "retry_after": 1}))
+    return faults
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
-def test_every_fault_at_every_call_ends_in_exactly_one_of_each(
-    platform: LocalPlatform, operator: Operator, flavour: Flavour, round_: int
+@pytest.mark.parametrize(("walk", "name"), LIVES, indirect=["walk"], ids=label)
+def test_every_fault_at_every_call_ends_in_what_was_asked_for(
+    walk: Walk, operator: Operator, name: str, round_: int
 ) -> None:
-    """Provisioning under faults leaves one instance, catalog, table and pipeline; a teardown leaves none."""
-    calls = flavour.calls()
-    for call, fault in faults_of(calls, round_).items():
-        method, path = calls[call]
-        # Plans read too. Every other round lets those reads pass, so that the fault hits a step.
-        skip = 2 if method == "GET" and round_ % 2 == 0 else 0
-        platform.fault(fault, method=method, path=path, times=1, skip=skip, seconds=0.3, retry_after=1)
-    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
-    assert set(flavour.counts(platform).values()) == {1}
-    send_until_done(operator, "teardownLakebase", **TEARDOWN)
-    platform.clear_faults()
-    # A fault may have hidden a resource: the teardown takes "not found" for deleted. So it is sent again.
-    send_until_done(operator, "teardownLakebase", **TEARDOWN)
-    # A project that is purged is gone for the reads of the API at once, and its PostgreSQL soon.
-    wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
+    """Each change of a life is made once: nothing is there twice, nothing is lost, and nothing is left behind."""
+    life = lives_of(walk.flavour)[name]
+    for number in range(len(life.changes))[slice(None) if MEASURES else SOME[name]]:
+        made(walk, operator, life, number, faults_at_every_call(life, number, round_))
 
 
-@pytest.mark.parametrize("fault", OPERATION_FAULTS)
-def test_every_operation_of_the_platform_may_fail_or_never_end(
-    platform: LocalPlatform, operator: Operator, flavour: Flavour, fault: str
+@pytest.mark.parametrize("round_", OPERATION_ROUNDS)
+@pytest.mark.parametrize(("walk", "name"), OPERATION_LIVES, indirect=["walk"], ids=label)
+def test_every_operation_of_the_platform_may_fail_never_end_or_tell_nothing(
+    walk: Walk, operator: Operator, name: str, round_: int
 ) -> None:
     """Whether it has done its work or not: what exists is what counts."""
-    if flavour is not AUTOSCALING:
-        pytest.skip("the Provisioned API has no operations that could fail")
-    for method, path in flavour.calls().values():
-        if method != "GET" and "credentials" not in path:
-            platform.fault(fault, method=method, path=path, times=1)
-    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
-    assert set(flavour.counts(platform).values()) == {1}
-    send_until_done(operator, "teardownLakebase", **TEARDOWN)
-    platform.clear_faults()
-    send_until_done(operator, "teardownLakebase", **TEARDOWN)
-    wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
+    life = lives_of(walk.flavour)[name]
+    for number, change in enumerate(life.changes[slice(None) if MEASURES else FIRST]):
+        fault = OPERATION_FAULTS[(number + round_) % len(OPERATION_FAULTS)]
+        # A run of a pipeline is no operation.
+        calls = [call for call in change.calls if call.port != "start"]
+        made(walk, operator, life, number, [(fault, call.method, call.path, {"times": 1}) for call in calls])
 
 
-@pytest.mark.parametrize(
-    ("kind", "given", "round_", "fault"),
-    [
-        *(("refresh", {}, round_, None) for round_ in ROUNDS),
-        *(("refresh", {}, 0, fault) for fault in OPERATION_FAULTS),
-        *(("teardown", {"confirmDeletion": True}, round_, None) for round_ in (ROUNDS if MEASURES else (12,))),
-    ],
-)
-def test_every_fault_at_every_call_for_a_safety_net_ends_in_exactly_one_net(
-    platform: LocalPlatform,
-    operator: Operator,
-    flavour: Flavour,
-    kind: str,
-    given: dict[str, Any],
-    round_: int,
-    fault: str | None,
-) -> None:
-    """Whichever attempt succeeds, the net is that of the first one that came so far, also in a deleted instance."""
-    if flavour is not AUTOSCALING:
-        pytest.skip("the Provisioned API has no branches")
-    send_until_done(operator, "provisionLakebase", acknowledgeCost=True)
-    before = nets(platform)
-    for call, each in (faults_of(NET_CALLS, round_) if fault is None else {"create net": fault}).items():
-        method, path = NET_CALLS[call]
-        # Plans list the branches too.
-        skip = 1 if call == "get branches" and round_ % 2 == 0 else 0
-        platform.fault(each, method=method, path=path, times=1, skip=skip, seconds=0.3, retry_after=1)
-    send_until_done(operator, {"refresh": "refreshSyncedTable", "teardown": "teardownLakebase"}[kind], **NET, **given)
-    platform.clear_faults()
-    assert [name.startswith(f"before-{kind}-") for name in nets(platform) - before] == [True]
-    if kind == "teardown":
-        send_until_done(operator, "teardownLakebase", **TEARDOWN)
-    for name in nets(platform):
-        # There may be ten branches.
-        platform.workspace().postgres.delete_branch(f"projects/{INSTANCE}/branches/{name}", purge=True).wait()
-
-
-def nets(platform: LocalPlatform) -> set[str]:
-    """The names of the safety nets, also of deleted instances."""
-    projects: list[dict[str, Any]] = platform.inventory()["projects"]
-    return {name for project in projects for name in project["branches"] if name.startswith("before-")}
+@pytest.mark.long
+@pytest.mark.parametrize(("walk", "name"), LIVES, indirect=["walk"], ids=label)
+def test_reads_may_show_the_past_for_a_while(walk: Walk, operator: Operator, name: str) -> None:
+    """Nothing is asked for twice that must not be, and no operation ends before the platform shows what was asked for."""
+    life = lives_of(walk.flavour)[name]
+    reads = [path_of(one) for one in life.reads if "/operations/" not in one and "/credentials" not in one]
+    for number in range(len(life.changes)):
+        made(walk, operator, life, number, [("stale", "GET", path, {"times": STALE_TIMES}) for path in reads])
 
 
 @pytest.mark.parametrize(
     "fault", ["forbidden", "internal_error", "unavailable", "too_many_requests", "not_found_as_code"]
 )
-def test_nothing_secret_is_repeated(platform: LocalPlatform, operator: Operator, flavour: Flavour, fault: str) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_nothing_secret_is_repeated(walk: Walk, operator: Operator, fault: str) -> None:
     """Neither answers nor the log contain the server's token, one that the platform echoes, or the SDK's configuration."""
     canary = "dapi0123456789abcdef-2"
     message = f"No. token={canary} Bearer {canary}. Config: host=http://x, token={canary}. Env: A_SECRET"
-    platform.fault(fault, path=flavour.instance, times=None, message=message, retry_after=1)
+    platform, path = walk.platform, walk.flavour.instance
+    platform.fault(fault, path=path, times=None, message=message, retry_after=1)
     answer = str(operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}'))
     answer += str(
         operator.answer("mutation { teardownLakebase(input: {dryRun: true}) { plan { statusChangesLost } } }")
@@ -247,18 +238,21 @@ def test_nothing_secret_is_repeated(platform: LocalPlatform, operator: Operator,
         assert secret not in log
 
 
-def test_admin_fields_have_a_deadline(platform: LocalPlatform, operator: Operator, flavour: Flavour) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_admin_fields_have_a_deadline(walk: Walk) -> None:
     """If the platform hangs, the error comes within seconds, and says that it is retryable."""
-    platform.fault("hang", path=f"{flavour.instances}.*", times=None)
-    began = time.monotonic()
-    answer = operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}')
-    waiting_seconds = TIMEOUT_SECONDS + RETRY_SECONDS
-    hold(
-        "an answer while the platform hangs",
-        time.monotonic() - began,
-        computing_seconds=3.5,
-        waiting_seconds=waiting_seconds,
-    )
-    platform.clear_faults()
+    altered = {**HASTE, **IMPATIENT}
+    with operated(walk.platform, module=HASTY, altered=altered, **walk.flavour.settings) as operator:
+        walk.platform.fault("hang", path=f"{walk.flavour.instances}.*", times=None)
+        began = time.monotonic()
+        answer = operator.answer(f'{{ databaseInstance(name: "{INSTANCE}") {{ state }} }}')
+        waiting_seconds = TIMEOUT_SECONDS + RETRY_SECONDS
+        hold(
+            "an answer while the platform hangs",
+            time.monotonic() - began,
+            computing_seconds=3.5,
+            waiting_seconds=waiting_seconds,
+        )
+        walk.platform.clear_faults()
     assert answer["errors"][0]["extensions"]["reason"] in {"CONTROL_PLANE_UNAVAILABLE", "CONTROL_PLANE_TIMEOUT"}
     assert answer["errors"][0]["extensions"]["retryable"] is True

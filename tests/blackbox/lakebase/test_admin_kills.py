@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from databricks.sdk.service import postgres
 from databricks.sdk.service.database import SyncedTableState
 
-from tests.servers.flavours import AUTOSCALING, FLAVOURS, PROVISIONED, Flavour
-from tests.servers.operator import HASTE, TABLE, Operator, operated, plain_id
-from tests.servers.platform import AT_ONCE, platform_directory, running_platform, synced_table
+from tests.servers.flavours import FLAVOURS, PROVISIONED
+from tests.servers.lives.picture import picture
+from tests.servers.lives.walk import Walk, label, lives_of, walked
+from tests.servers.operator import HASTE, TABLE, Operator, document, operated, plain_id
+from tests.servers.platform import synced_table
 from tests.servers.process import PATIENCE_SECONDS, free_port, wait_for
 from tests.support.calibration import hold
 
@@ -24,38 +26,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from tests.servers.platform import LocalPlatform
+    from tests.servers.lives.change import Change, Life
 
 pytestmark = pytest.mark.faults
 
-PROVISION: tuple[str, dict[str, object]] = ("provisionLakebase", {"acknowledgeCost": True})
-TEARDOWN: tuple[str, dict[str, object]] = (
-    "teardownLakebase",
-    {"confirmDeletion": True, "discardStatusChanges": True, "purge": True},
-)
-REFRESH: tuple[str, dict[str, object]] = ("refreshSyncedTable", {"name": TABLE})
-# A refresh that begins with its safety net, which only instances of the Autoscaling API have.
-REFRESH_WITH_NET: tuple[str, dict[str, object]] = (
-    "refreshSyncedTable",
-    {"name": TABLE, "safetyNet": True, "acknowledgeCost": True},
-)
-# For each call at which the server is killed: its mutation, and whether the operation is durable by then.
-BOUNDARIES = {
-    "create instance": (PROVISION, False),
-    "create catalog": (PROVISION, False),
-    "create table": (PROVISION, True),
-    "start sync": (REFRESH, True),
-    "create net": (REFRESH_WITH_NET, True),
-    "delete table": (TEARDOWN, True),
-    "delete catalog": (TEARDOWN, True),
-    "delete instance": (TEARDOWN, False),
+START_SYNC = ("instance", "start sync", 0)
+TEARDOWN = ("instance", "teardown", 0)
+# Every call of every change in the lives, by the life, the change, and the number of the call.
+BOUNDARIES = [
+    (flavour, life.name, change.name, index)
+    for flavour in FLAVOURS
+    for life in lives_of(flavour).values()
+    for change in life.changes
+    for index in range(len(change.calls))
+]
+MOMENTS = ("hold_before", "hold_after")
+# In `make test`: an operation in memory, a durable one, and one about what is deleted. Few changes lead to these.
+SAMPLE = {
+    ("instance", "create instance", 0, "hold_after"),
+    ("instance", "provision", 2, "hold_before"),
+    ("branches", "undelete branch", 0, "hold_after"),
 }
-ALL = [(call, moment) for call in BOUNDARIES for moment in ("hold_before", "hold_after")]
-SAMPLE = [("create instance", "hold_after"), ("create table", "hold_before"), ("create net", "hold_after")]
-REFRESHING = {
-    "start sync": ("POST", "/api/2.0/pipelines/.*/updates"),
-    "create net": ("POST", f"{AUTOSCALING.instance}/branches"),
-}
+# Where the time until the succession is measured: durable operations, which are resumed without a request.
+MEASURED = [
+    (flavour, name, change, index)
+    for flavour, name, change, index in BOUNDARIES
+    if (name, change) in {("instance", "provision"), ("instance", "teardown"), ("instance", "start sync")}
+    or (name, change) == ("branches", "restore")
+]
 # For a server that is killed: its lease ends soon. If it is renewed too late, no other server is there to claim it.
 SOON_OVER = MappingProxyType(
     {**HASTE, "server.lakebase.operations.table.LEASE_SECONDS": 0.3, "server.lakebase.execution.HEARTBEAT_SECONDS": 0.1}
@@ -70,101 +68,95 @@ PRODUCT: Mapping[str, float] = MappingProxyType({})
 LEASE_SECONDS, LOOK_SECONDS = 7, 5
 
 
-class Kept(NamedTuple):
-    """A platform, and the flavour of the instances that are kept there."""
-
-    platform: LocalPlatform
-    flavour: Flavour
-
-
-@pytest.fixture(scope="module", params=FLAVOURS, ids=lambda flavour: flavour.name)
-def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
-    """A platform of the flavour's own, as quick as it can be."""
-    with platform_directory() as directory, running_platform(directory, **AT_ONCE) as platform:
-        yield Kept(platform, request.param)
+@pytest.fixture(scope="module")
+def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
+    """A platform that walks through the lives of a flavour."""
+    with walked(request.param) as walk:
+        yield walk
 
 
-def served(kept: Kept, altered: Mapping[str, float], *, port: int | None = None) -> AbstractContextManager[Operator]:
+def served(walk: Walk, altered: Mapping[str, float], *, port: int | None = None) -> AbstractContextManager[Operator]:
     """An operator of a server with these constants changed; without any it is the server as it is."""
     module = "tests.servers.hasty" if altered else "server"
-    return operated(kept.platform, port=port, module=module, altered=altered, **kept.flavour.settings)
+    return operated(walk.platform, port=port, module=module, altered=altered, **walk.flavour.settings)
 
 
-def counts(kept: Kept) -> dict[str, int]:
-    """The number of each kind of resource."""
-    return kept.flavour.counts(kept.platform)
-
-
-def nets(kept: Kept) -> set[str]:
-    """The names of the safety nets."""
-    projects: list[dict[str, Any]] = kept.platform.inventory()["projects"]
-    return {name for project in projects for name in project["branches"] if name.startswith("before-")}
-
-
-def killed_at(kept: Kept, operator: Operator, call: str, moment: str) -> dict[str, Any]:
-    """Send the mutation that makes this call, and kill the server while the platform holds the call; return the payload."""
-    (mutation, values), durable = BOUNDARIES[call]
-    method, path = {**kept.flavour.calls(), **REFRESHING}[call]
-    kept.platform.fault(moment, method=method, path=path, times=1)
-    payload = operator.send(mutation, **values)
+def killed_at(walk: Walk, operator: Operator, change: Change, index: int, moment: str) -> dict[str, Any]:
+    """Make the change, and kill the server while the platform holds the call; return the payload."""
+    call = change.calls[index]
+    walk.platform.fault(moment, method=call.method, path=call.path, times=1)
+    payload: dict[str, Any] = operator.insist(document(change.mutation), input=change.input())["payload"]
+    assert payload["operation"], payload["userErrors"]
 
     def reached() -> bool:
         # The next heartbeat may be what makes it durable.
         operation = operator.operation(payload["operation"]["id"])
-        return bool(kept.platform.held() and operation and operation["durable"] == durable)
+        durable = call.port not in change.volatile
+        return bool(walk.platform.held() and operation and operation["durable"] == durable)
 
-    wait_for(reached, what=lambda: f"{call} to be held: {operator.server.log()[-2000:]}")
+    wait_for(reached, what=lambda: f"{change.name} to be held: {operator.server.log()[-2000:]}")
     operator.server.kill()
-    wait_for(lambda: not kept.platform.held(), what=lambda: "the platform to see that its client is gone")
+    wait_for(lambda: not walk.platform.held(), what=lambda: "the platform to see that its client is gone")
     return payload
 
 
 def check_succession(
-    kept: Kept, call: str, moment: str, *, victim: Mapping[str, float], heir: Mapping[str, float]
+    walk: Walk, boundary: tuple[str, str, int], moment: str, *, victim: Mapping[str, float], heir: Mapping[str, float]
 ) -> float:
     """Kill a server at a call, and let another one resume; return the seconds until it does."""
-    (mutation, values), durable = BOUNDARIES[call]
-    if call == "create net" and kept.flavour is not AUTOSCALING:
-        pytest.skip("the Provisioned API has no branches")
-    with served(kept, victim) as operator:
-        if mutation != PROVISION[0]:
-            operator.provisioned()
-        elif any(counts(kept).values()):
-            operator.done(TEARDOWN[0], **TEARDOWN[1])
-        before = nets(kept)
-        payload = killed_at(kept, operator, call, moment)
-    with served(kept, heir) as operator:
+    life, number = located(walk, boundary)
+    with served(walk, victim) as operator:
+        change = walk.reach(operator, life, number)
+        payload = killed_at(walk, operator, change, boundary[2], moment)
+    with served(walk, heir) as operator:
         started = time.monotonic()
         id_ = payload["operation"]["id"]
-        if not durable:
+        if change.calls[boundary[2]].port in change.volatile:
             assert operator.operation(id_) is None
-            payload = operator.send(mutation, **values)
+            payload = operator.insist(document(change.mutation), input=change.input())["payload"]
+            assert payload["userErrors"] == []
         # The last call may have left nothing to do.
         if payload["operation"]:
             wait_for(lambda: resumed(operator, payload), what=lambda: operator.server.log()[-3000:])
         seconds = time.monotonic() - started
         if payload["operation"]:
-            assert operator.ended(payload)["state"] == "SUCCEEDED"
-        number = 0 if mutation == TEARDOWN[0] else 1
-        # A project that is purged is gone for the reads of the API at once, and its PostgreSQL soon.
-        wait_for(lambda: set(counts(kept).values()) == {number}, what=lambda: f"{number} of each, not {counts(kept)}")
-        if call == "create net":
-            assert nets(kept) - before == {payload["operation"]["steps"][0]["resource"].rpartition("/")[2]}
+            ended = operator.ended(payload)
+            assert ended["state"] == "SUCCEEDED", ended
+        walk.check(life, number)
     return seconds
 
 
-@pytest.mark.parametrize(("call", "moment"), SAMPLE)
-def test_a_successor_resumes_after_a_kill(kept: Kept, call: str, moment: str) -> None:
+def located(walk: Walk, boundary: tuple[str, str, int]) -> tuple[Life, int]:
+    """The life of a boundary, and the number of its change."""
+    life = lives_of(walk.flavour)[boundary[0]]
+    return life, [change.name for change in life.changes].index(boundary[1])
+
+
+@pytest.mark.parametrize(
+    ("walk", "life", "change", "index", "moment"),
+    [
+        pytest.param(*boundary, moment, marks=[] if (*boundary[1:], moment) in SAMPLE else pytest.mark.long)
+        # So that one change begins where the one before it has ended.
+        for moment in MOMENTS
+        for boundary in BOUNDARIES
+    ],
+    indirect=["walk"],
+    ids=label,
+)
+def test_a_successor_resumes_after_a_kill(walk: Walk, life: str, change: str, index: int, moment: str) -> None:
     """A durable operation is resumed by itself, and one in memory when the mutation is sent again. Nothing is doubled."""
-    check_succession(kept, call, moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
+    check_succession(walk, (life, change, index), moment, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("call", "moment"), ALL)
-def test_a_successor_resumes_within_ten_seconds_of_a_kill(kept: Kept, call: str, moment: str) -> None:
-    """The same at every call, with the server's own leases."""
-    seconds = check_succession(kept, call, moment, victim=PRODUCT, heir=PRODUCT)
-    hold(f"succession at {call}, {moment}", seconds, computing_seconds=3, waiting_seconds=LEASE_SECONDS)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("walk", "life", "change", "index"), MEASURED, indirect=["walk"], ids=label)
+def test_a_successor_resumes_within_ten_seconds_of_a_kill(
+    walk: Walk, life: str, change: str, index: int, moment: str
+) -> None:
+    """The same with the server's own leases."""
+    seconds = check_succession(walk, (life, change, index), moment, victim=PRODUCT, heir=PRODUCT)
+    hold(f"succession at {change}, {index}, {moment}", seconds, computing_seconds=3, waiting_seconds=LEASE_SECONDS)
 
 
 def resumed(operator: Operator, payload: dict[str, Any]) -> bool:
@@ -180,39 +172,43 @@ def claimed(operator: Operator, payload: dict[str, Any]) -> bool:
     return any(plain_id(payload["operation"]["id"]) in line for line in lines)
 
 
-def check_survivor(kept: Kept, *, victim: Mapping[str, float], heir: Mapping[str, float]) -> float:
+def check_survivor(walk: Walk, *, victim: Mapping[str, float], heir: Mapping[str, float]) -> float:
     """Kill one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
-    with served(kept, heir) as survivor, served(kept, victim) as operator:
-        operator.provisioned()
-        payload = killed_at(kept, operator, "start sync", "hold_after")
+    life, number = located(walk, START_SYNC)
+    with served(walk, heir) as survivor, served(walk, victim) as operator:
+        payload = killed_at(walk, operator, walk.reach(operator, life, number), START_SYNC[2], "hold_after")
         killed = time.monotonic()
         assert survivor.operation(payload["operation"]["id"]) is not None
         wait_for(lambda: claimed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - killed
         ended = survivor.ended(payload)
         assert (ended["state"], ended["failure"]) == ("SUCCEEDED", None), survivor.server.log()
+        walk.check(life, number)
     return seconds
 
 
-def test_another_process_resumes_the_operation(kept: Kept) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_another_process_resumes_the_operation(walk: Walk) -> None:
     """A process that has seen an unfinished operation keeps searching, so the killed one need not come back."""
-    check_survivor(kept, victim=SOON_OVER, heir=LOOKS_OFTEN)
+    check_survivor(walk, victim=SOON_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_another_process_resumes_the_operation_within_twelve_seconds(kept: Kept) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_another_process_resumes_the_operation_within_twelve_seconds(walk: Walk) -> None:
     """It searches every five seconds, with the server's own leases."""
-    seconds = check_survivor(kept, victim=PRODUCT, heir=PRODUCT)
+    seconds = check_survivor(walk, victim=PRODUCT, heir=PRODUCT)
     hold("taken up by a survivor", seconds, computing_seconds=5, waiting_seconds=LEASE_SECONDS)
 
 
-def check_release(kept: Kept, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
+def check_release(walk: Walk, *, stopped: Mapping[str, float], heir: Mapping[str, float]) -> float:
     """Stop one of two servers during an operation, and let the other one resume it; return the seconds that it takes."""
-    with served(kept, heir) as survivor, served(kept, stopped) as operator:
-        operator.provisioned()
+    with served(walk, heir) as survivor, served(walk, stopped) as operator:
+        life, number = located(walk, START_SYNC)
+        walk.reach(operator, life, number)
         # With this fault the step never ends, and looks again and again.
-        kept.platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
-        payload = operator.send(REFRESH[0], **REFRESH[1])
+        walk.platform.fault("internal_error", method="POST", path="/api/2.0/pipelines/.*/updates", times=None)
+        payload = operator.send("refreshSyncedTable", name=TABLE)
         wait_for(
             lambda: "tries again" in str(operator.operation(payload["operation"]["id"])),
             what=lambda: f"the step to be tried again: {operator.server.log()[-2000:]}",
@@ -223,34 +219,37 @@ def check_release(kept: Kept, *, stopped: Mapping[str, float], heir: Mapping[str
         assert operator.server.process.wait(PATIENCE_SECONDS) == 0
         began = time.monotonic()
         hold("stopped at its work", began - stopping, computing_seconds=5)
-        kept.platform.clear_faults()
+        walk.platform.clear_faults()
         assert "stop cut short" not in operator.server.log()
         wait_for(lambda: resumed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - began
         assert survivor.ended(payload)["state"] == "SUCCEEDED"
         assert claimed(survivor, payload)
+        walk.check(life, number)
     return seconds
 
 
-def test_a_stopped_process_releases_its_operations(kept: Kept) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_a_stopped_process_releases_its_operations(walk: Walk) -> None:
     """It stops between two looks, with exit code 0; another process resumes, though the lease would last for an hour."""
-    check_release(kept, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
+    check_release(walk, stopped=NEVER_OVER, heir=LOOKS_OFTEN)
 
 
 @pytest.mark.long
-def test_a_released_operation_is_resumed_within_ten_seconds(kept: Kept) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_a_released_operation_is_resumed_within_ten_seconds(walk: Walk) -> None:
     """By a process that searches every five seconds."""
-    seconds = check_release(kept, stopped=PRODUCT, heir=PRODUCT)
+    seconds = check_release(walk, stopped=PRODUCT, heir=PRODUCT)
     hold("let go of and taken up", seconds, computing_seconds=5, waiting_seconds=LOOK_SECONDS)
 
 
-def replace_table(kept: Kept) -> None:
+def replace_table(walk: Walk) -> None:
     """Delete the synced table as another client does, and create another one of its name."""
-    workspace = kept.platform.workspace()
-    if kept.flavour is PROVISIONED:
+    workspace = walk.platform.workspace()
+    if walk.flavour is PROVISIONED:
         workspace.database.delete_synced_database_table(TABLE, purge_data=True)
         workspace.database.create_synced_database_table(synced_table(TABLE))
-        kept.platform.wait_for_table(TABLE, SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE)
+        walk.platform.wait_for_table(TABLE, SyncedTableState.SYNCED_TABLE_ONLINE_NO_PENDING_UPDATE)
         return
     workspace.postgres.delete_synced_table(f"synced_tables/{TABLE}").wait()
     spec = postgres.SyncedTableSyncedTableSpec(
@@ -262,18 +261,20 @@ def replace_table(kept: Kept) -> None:
     workspace.postgres.create_synced_table(postgres.SyncedTable(spec=spec), TABLE).wait()
 
 
-def test_a_namesake_created_meanwhile_is_not_deleted(kept: Kept) -> None:
+@pytest.mark.parametrize("walk", FLAVOURS, indirect=True, ids=label)
+def test_a_namesake_created_meanwhile_is_not_deleted(walk: Walk) -> None:
     """A teardown was interrupted before it deleted the table. It finds another table of that name, and stops."""
     port = free_port()
-    with served(kept, SOON_OVER, port=port) as operator:
-        operator.provisioned()
-        payload = killed_at(kept, operator, "delete table", "hold_before")
-    replace_table(kept)
-    namesake = [table["uid"] for table in kept.platform.inventory()["synced_tables"]]
-    with served(kept, LOOKS_OFTEN, port=port) as operator:
+    with served(walk, SOON_OVER, port=port) as operator:
+        change = walk.reach(operator, *located(walk, TEARDOWN))
+        payload = killed_at(walk, operator, change, TEARDOWN[2], "hold_before")
+    replace_table(walk)
+    namesake = [table["uid"] for table in walk.platform.inventory()["synced_tables"]]
+    with served(walk, LOOKS_OFTEN, port=port) as operator:
         ended = operator.ended(payload)
         assert ended["state"] == "FAILED"
         assert ended["failure"]["reason"] == "NAMESAKE_FOUND"
         assert [step["state"] for step in ended["steps"]] == ["FAILED", "SKIPPED", "SKIPPED"]
-    assert [table["uid"] for table in kept.platform.inventory()["synced_tables"]] == namesake
-    assert set(counts(kept).values()) == {1}
+    assert [table["uid"] for table in walk.platform.inventory()["synced_tables"]] == namesake
+    life, number = located(walk, TEARDOWN)
+    assert picture(walk.platform) == life.after(number - 1)

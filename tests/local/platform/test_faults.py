@@ -234,3 +234,16 @@ def test_only_the_operator_switches_faults_on(platform: LocalPlatform) -> None:
         platform.fault("earthquake", path=".*")
     with pytest.raises(AssertionError, match="INVALID_PARAMETER_VALUE"):
         platform.fault("slow", path="(")
+
+
+def test_a_read_may_show_the_past(platform: LocalPlatform, post: Callable[[], httpx.Response]) -> None:
+    """What the first read was shown is shown again, whatever has happened since."""
+    platform.fault("stale", method="GET", path=f"{CATALOGS}/made", times=2)
+    headers = {"authorization": f"Bearer {platform.token}"}
+
+    def status() -> int:
+        return httpx.get(f"{platform.host}{CATALOGS}/made", headers=headers, verify=NO_TLS).status_code
+
+    assert status() == 404
+    assert post().status_code == 200
+    assert [status(), status()] == [404, 200]

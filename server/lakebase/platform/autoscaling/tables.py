@@ -74,11 +74,12 @@ class TableCalls(ProjectCalls):
         if found is None:
             return None
         asked = await self._asked.of(_TABLE, name.lower(), found.uid) if self._asked else None
-        if asked is None:
-            # Whatever is in a catalog that registers a database is in that database.
+        if asked is None or not (asked.get("branch") and asked.get("database_name")):
+            # Whatever is in a catalog that registers a database is in that database. The catalog may have been hidden
+            # when the table was asked for.
             registered = await self.catalog(name.partition(".")[0])
             if registered is not None:
-                asked = {"branch": registered.branch, "database_name": registered.database_name}
+                asked = {**(asked or {}), "branch": registered.branch, "database_name": registered.database_name}
         return read_synced_table(found, name, self._client.host, asked)
 
     async def identity_of(self, table: SyncedTable) -> str | None:

@@ -9,10 +9,11 @@ import pytest
 from databricks.sdk.service import postgres as api
 
 from schema.errors import Reason
-from schema.ports.administration import SyncState
+from schema.ports.administration import Catalog, SyncState
 from schema.ports.instances import NEVER, InstanceState
 from server.lakebase.platform.autoscaling.conversions import read_endpoint, read_project, read_synced_table
 from server.lakebase.platform.autoscaling.projects import ProjectCalls
+from server.lakebase.platform.autoscaling.tables import TableCalls
 
 ENDPOINT = "projects/orders-pg/branches/production/endpoints/primary"
 NOON = "2026-11-23T12:00:00Z"
@@ -95,10 +96,12 @@ def test_a_synced_table_has_only_what_was_asked_for_besides_its_status() -> None
 class Answering:
     """A client of the workspace whose every call has this result."""
 
-    def __init__(self, result: api.Operation | None) -> None:
+    host = "https://example.com"
+
+    def __init__(self, result: Any) -> None:
         self._result = result
 
-    async def find(self, *_: Any) -> api.Operation | None:
+    async def find(self, *_: Any) -> Any:
         """The result."""
         return self._result
 
@@ -134,3 +137,47 @@ async def test_an_operation_is_asked_only_whether_it_is_over_and_why_it_failed(
     outcome = await Told(operation).outcome_of("o")
     assert outcome.done is done
     assert (outcome.failure and outcome.failure.reason) == (Reason[reason] if reason else None)
+
+
+class Shown(TableCalls):
+    """The calls of a platform that shows a synced table in a database catalog. This was asked for."""
+
+    def __init__(self, asked: dict[str, Any] | None) -> None:
+        self._client: Any = Answering(api.SyncedTable.from_dict({"name": "synced_tables/a.b.c", "uid": "t1"}))
+        self._asked = Asked(asked)
+
+    async def catalog(self, name: str) -> Catalog | None:
+        """The catalog of the table."""
+        return Catalog(name, "c1", "orders-pg", "orders", "production")
+
+
+class Asked:
+    """What was asked for, whatever the resource."""
+
+    def __init__(self, asked: dict[str, Any] | None) -> None:
+        self._asked = asked
+
+    async def note(self, *_: Any) -> None:
+        """Forget it."""
+
+    async def of(self, *_: Any) -> dict[str, Any] | None:
+        """What was asked for."""
+        return self._asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "place", "source"),
+    [
+        (None, ("production", "orders"), None),
+        # The catalog was hidden when the table was asked for, so the platform chose its place.
+        ({"source": "s.s.s", "branch": None, "database_name": None}, ("production", "orders"), "s.s.s"),
+        ({"source": "s.s.s", "branch": "dev", "database_name": "d"}, ("dev", "d"), "s.s.s"),
+    ],
+)
+async def test_a_table_is_where_it_was_asked_for_or_else_where_its_catalog_is(
+    asked: dict[str, Any] | None, place: tuple[str, str], source: str | None
+) -> None:
+    """So its place is known, though the platform does not tell it."""
+    found = await Shown(asked).synced_table("a.b.c")
+    assert found is not None
+    assert ((found.branch, found.database_name), found.source) == (place, source)
