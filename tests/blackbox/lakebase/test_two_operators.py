@@ -159,7 +159,7 @@ CONTESTS = {
         "undelete branch",
         (
             ("undeleteDatabaseBranch", lambda: {**DEV, **COST}),
-            ("createDatabaseBranch", lambda: {**DEV, "ttlSeconds": 86_400, **COST}),
+            ("createDatabaseBranch", lambda: {**DEV, "neverExpires": True, **COST}),
         ),
         ends(("branch dev", "-deleted branch dev")),
     ),

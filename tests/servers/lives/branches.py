@@ -35,7 +35,7 @@ def life_of_branches() -> Life:
 
 def _creations(calls: dict[str, Call]) -> Iterator[Change]:
     small, large = endpoint_line("dev", "1 to 2"), endpoint_line("dev", "1 to 4")
-    made: Mapping[str, object] = {**_NAMES, "ttlSeconds": 86_400, **COST}
+    made: Mapping[str, object] = {**_NAMES, "neverExpires": True, **COST}
     for name, port, endpoint, more, less in (
         ("create branch", "create_branch", {}, _BRANCH, one()),
         ("create endpoint", "create_endpoint", {"endpoint": {"minCu": 1, "maxCu": 2}}, small, one()),
