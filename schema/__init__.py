@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from schema.admin.branch_mutations import BranchMutations
 from schema.admin.mutations import AdminMutations
 from schema.admin.operations import AdminSubscriptions
 from schema.admin.queries import AdminQueries
@@ -45,7 +44,7 @@ class Query(OrderQueries, NodeQueries, AdminQueries):
 
 
 @strawberry.type(description="Everything you can change.")
-class Mutation(OrderMutations, AdminMutations, BranchMutations):
+class Mutation(OrderMutations, AdminMutations):
     """The root of all mutations."""
 
 

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import UNSET
 
+from schema.admin import payloads
 from schema.admin.guard import RequiresAdmin, arguments_as_given, note_refused
 from schema.admin.operations import operation_key_of
-from schema.admin.payloads import (
-    AdminPayload,
-    CancelOperationPayload,
-    CreateDatabaseCatalogPayload,
-    CreateDatabaseInstancePayload,
-    CreateSyncedTablePayload,
-    DeleteDatabaseCatalogPayload,
-    DeleteDatabaseInstancePayload,
-    DeleteSyncedTablePayload,
-    EnsureOrderIndexesPayload,
-    ProvisionLakebasePayload,
-    RefreshSyncedTablePayload,
-    TeardownLakebasePayload,
-    UndeleteDatabaseInstancePayload,
-    UpdateDatabaseInstancePayload,
-    payload,
-)
-from schema.admin.requests.inputs import (
-    CancelOperationInput,
-    CreateDatabaseCatalogInput,
-    CreateDatabaseInstanceInput,
-    CreateSyncedTableInput,
-    DeleteDatabaseCatalogInput,
-    DeleteDatabaseInstanceInput,
-    DeleteSyncedTableInput,
-    EnsureOrderIndexesInput,
-    ProvisionLakebaseInput,
-    RefreshSyncedTableInput,
-    TeardownLakebaseInput,
-    UndeleteDatabaseInstanceInput,
-    UpdateDatabaseInstanceInput,
-)
+from schema.admin.payloads import AdminPayload, payload
+from schema.admin.requests import branch_inputs, inputs
 from schema.admin.requests.validation import InputValidation
-from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.context import Info
 from schema.ports import administration as ports
 
 if TYPE_CHECKING:
@@ -54,213 +25,250 @@ PayloadT = TypeVar("PayloadT", bound=AdminPayload)
 administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(changes=True),))
 
 
+def mutation(
+    payload_type: type[PayloadT],
+    input_type: type[InputT],
+    validate: Callable[[InputValidation, InputT], ports.AdminRequest],
+    *,
+    does: str,
+    input_is: str,
+    may_be_left_out: bool = False,
+) -> Any:
+    """A mutation that starts an operation, and does not wait for it.
+
+    Args:
+        payload_type: the type of its outcome.
+        input_type: the type of its input.
+        validate: makes the request of an input, and notes the mistakes.
+        does: the description of the mutation.
+        input_is: the description of its input.
+        may_be_left_out: whether the input may be absent; every field of it has a default then.
+    """
+
+    async def start(self: object, info: Info, input: Any) -> Any:  # noqa: A002, ARG001 # the names in the schema and of Strawberry
+        return await submitted(info, payload_type, validate, input)
+
+    async def start_without(self: object, info: Info, input: Any = UNSET) -> Any:  # noqa: A002 # as above
+        return await start(self, info, input or input_type())
+
+    resolver: Any = start_without if may_be_left_out else start
+    input_annotation: Any = input_type | None if may_be_left_out else input_type
+    resolver.__annotations__ = {
+        "info": Info,
+        "input": Annotated[input_annotation, strawberry.argument(description=input_is)],
+        "return": payload_type | None,
+    }
+    return administers(resolver=resolver, description=does)
+
+
 @strawberry.type
 class AdminMutations:
     """The admin mutations. A field that fails is null; the others keep their data."""
 
-    @administers(
-        description=(
-            "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties, "
-            "this is a SPEC_CONFLICT."
-        )
+    create_database_instance = mutation(
+        payloads.CreateDatabaseInstancePayload,
+        inputs.CreateDatabaseInstanceInput,
+        InputValidation.create_instance,
+        does=(
+            "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties,"
+            " this is a SPEC_CONFLICT."
+        ),
+        input_is="The instance to create.",
     )
-    async def create_database_instance(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # the argument's name in the schema
-            CreateDatabaseInstanceInput, strawberry.argument(description="The instance to create.")
-        ],
-    ) -> CreateDatabaseInstancePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, CreateDatabaseInstancePayload, InputValidation.create_instance, input)
 
-    @administers(description="Resize a database instance, stop or start it, or change how far back it can be restored.")
-    async def update_database_instance(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            UpdateDatabaseInstanceInput, strawberry.argument(description="Which instance, and what to change.")
-        ],
-    ) -> UpdateDatabaseInstancePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, UpdateDatabaseInstancePayload, InputValidation.update_instance, input)
+    update_database_instance = mutation(
+        payloads.UpdateDatabaseInstancePayload,
+        inputs.UpdateDatabaseInstanceInput,
+        InputValidation.update_instance,
+        does="Resize a database instance, stop or start it, or change how far back it can be restored.",
+        input_is="Which instance, and what to change.",
+    )
 
-    @administers(
-        description=(
+    delete_database_instance = mutation(
+        payloads.DeleteDatabaseInstancePayload,
+        inputs.DeleteDatabaseInstanceInput,
+        InputValidation.delete_instance,
+        does=(
             "Delete a database instance and all of its databases. The plan says until when `undeleteDatabaseInstance` "
             "can bring them back, if the platform can; `purge` deletes for good. If there is no such instance, this "
             "succeeds."
-        )
+        ),
+        input_is="Which instance.",
     )
-    async def delete_database_instance(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            DeleteDatabaseInstanceInput, strawberry.argument(description="Which instance.")
-        ],
-    ) -> DeleteDatabaseInstancePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, DeleteDatabaseInstancePayload, InputValidation.delete_instance, input)
 
-    @administers(
-        description=(
+    undelete_database_instance = mutation(
+        payloads.UndeleteDatabaseInstancePayload,
+        inputs.UndeleteDatabaseInstanceInput,
+        InputValidation.undelete_instance,
+        does=(
             "Bring back a database instance that was deleted and not purged, with all of its databases. If it is not "
             "deleted, this succeeds."
-        )
+        ),
+        input_is="Which instance.",
     )
-    async def undelete_database_instance(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            UndeleteDatabaseInstanceInput, strawberry.argument(description="Which instance.")
-        ],
-    ) -> UndeleteDatabaseInstancePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, UndeleteDatabaseInstancePayload, InputValidation.undelete_instance, input)
 
-    @administers(
-        description=(
-            "Register a database of an instance in Unity Catalog, and create the database if it does not exist."
-        )
+    create_database_catalog = mutation(
+        payloads.CreateDatabaseCatalogPayload,
+        inputs.CreateDatabaseCatalogInput,
+        InputValidation.create_catalog,
+        does="Register a database of an instance in Unity Catalog, and create the database if it does not exist.",
+        input_is="The catalog to create.",
     )
-    async def create_database_catalog(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            CreateDatabaseCatalogInput, strawberry.argument(description="The catalog to create.")
-        ],
-    ) -> CreateDatabaseCatalogPayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, CreateDatabaseCatalogPayload, InputValidation.create_catalog, input)
 
-    @administers(description="Delete a catalog that registers a database. If it does not exist, this succeeds.")
-    async def delete_database_catalog(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            DeleteDatabaseCatalogInput, strawberry.argument(description="Which catalog.")
-        ],
-    ) -> DeleteDatabaseCatalogPayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, DeleteDatabaseCatalogPayload, InputValidation.delete_catalog, input)
+    delete_database_catalog = mutation(
+        payloads.DeleteDatabaseCatalogPayload,
+        inputs.DeleteDatabaseCatalogInput,
+        InputValidation.delete_catalog,
+        does="Delete a catalog that registers a database. If it does not exist, this succeeds.",
+        input_is="Which catalog.",
+    )
 
-    @administers(
-        description=(
+    create_synced_table = mutation(
+        payloads.CreateSyncedTablePayload,
+        inputs.CreateSyncedTableInput,
+        InputValidation.create_synced_table,
+        does=(
             "Create a synced table: a copy of a source table in PostgreSQL. If it exists as specified, this succeeds; "
             "if it exists with other properties, this is a SPEC_CONFLICT."
-        )
+        ),
+        input_is="The synced table to create.",
     )
-    async def create_synced_table(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            CreateSyncedTableInput, strawberry.argument(description="The synced table to create.")
-        ],
-    ) -> CreateSyncedTablePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, CreateSyncedTablePayload, InputValidation.create_synced_table, input)
 
-    @administers(
-        description=(
+    delete_synced_table = mutation(
+        payloads.DeleteSyncedTablePayload,
+        inputs.DeleteSyncedTableInput,
+        InputValidation.delete_synced_table,
+        does=(
             "Delete a synced table and its PostgreSQL table. Status changes are kept. If it does not exist, this "
             "succeeds."
-        )
+        ),
+        input_is="Which synced table.",
     )
-    async def delete_synced_table(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            DeleteSyncedTableInput, strawberry.argument(description="Which synced table.")
-        ],
-    ) -> DeleteSyncedTablePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(info, DeleteSyncedTablePayload, InputValidation.delete_synced_table, input)
 
-    @administers(description="Sync a table now. The operation also restores its indexes and grants.")
-    async def refresh_synced_table(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            RefreshSyncedTableInput | None,
-            strawberry.argument(description="Which synced table; the server's configured one if absent."),
-        ] = UNSET,
-    ) -> RefreshSyncedTablePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(
-            info, RefreshSyncedTablePayload, InputValidation.refresh_synced_table, input or RefreshSyncedTableInput()
-        )
-
-    @administers(
-        description=(
-            "Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use."
-        )
+    refresh_synced_table = mutation(
+        payloads.RefreshSyncedTablePayload,
+        inputs.RefreshSyncedTableInput,
+        InputValidation.refresh_synced_table,
+        does="Sync a table now. The operation also restores its indexes and grants.",
+        input_is="Which synced table; the server's configured one if absent.",
+        may_be_left_out=True,
     )
-    async def ensure_order_indexes(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            EnsureOrderIndexesInput | None,
-            strawberry.argument(description="Which synced table; the server's configured one if absent."),
-        ] = UNSET,
-    ) -> EnsureOrderIndexesPayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(
-            info, EnsureOrderIndexesPayload, InputValidation.ensure_order_indexes, input or EnsureOrderIndexesInput()
-        )
 
-    @administers(
-        description=(
+    ensure_order_indexes = mutation(
+        payloads.EnsureOrderIndexesPayload,
+        inputs.EnsureOrderIndexesInput,
+        InputValidation.ensure_order_indexes,
+        does="Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use.",
+        input_is="Which synced table; the server's configured one if absent.",
+        may_be_left_out=True,
+    )
+
+    provision_lakebase = mutation(
+        payloads.ProvisionLakebasePayload,
+        inputs.ProvisionLakebaseInput,
+        InputValidation.provision,
+        does=(
             "Create everything that the API needs, as far as it does not exist: instance, catalog, synced table and "
             "indexes."
-        )
+        ),
+        input_is="What to create; what the server is configured with if absent.",
+        may_be_left_out=True,
     )
-    async def provision_lakebase(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            ProvisionLakebaseInput | None,
-            strawberry.argument(description="What to create; what the server is configured with if absent."),
-        ] = UNSET,
-    ) -> ProvisionLakebasePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(
-            info, ProvisionLakebasePayload, InputValidation.provision, input or ProvisionLakebaseInput()
-        )
 
-    @administers(
-        description="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted."
+    teardown_lakebase = mutation(
+        payloads.TeardownLakebasePayload,
+        inputs.TeardownLakebaseInput,
+        InputValidation.teardown,
+        does="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted.",
+        input_is="What to delete; what the server is configured with if absent.",
+        may_be_left_out=True,
     )
-    async def teardown_lakebase(
-        self,
-        info: Info,
-        input: Annotated[  # noqa: A002 # as above
-            TeardownLakebaseInput | None,
-            strawberry.argument(description="What to delete; what the server is configured with if absent."),
-        ] = UNSET,
-    ) -> TeardownLakebasePayload | None:
-        """Start the operation; do not wait for it."""
-        return await submitted(
-            info, TeardownLakebasePayload, InputValidation.teardown, input or TeardownLakebaseInput()
-        )
 
     @administers(
         description=(
             "Cancel an operation: the current step stops at its next look, and no further step begins. What was done "
             "stays, and what the platform has begun continues. An operation that has ended is returned unchanged."
-        )
+        ),
     )
     async def cancel_operation(
         self,
         info: Info,
         input: Annotated[  # noqa: A002 # as above
-            CancelOperationInput, strawberry.argument(description="Which operation.")
+            inputs.CancelOperationInput, strawberry.argument(description="Which operation.")
         ],
-    ) -> CancelOperationPayload | None:
+    ) -> payloads.CancelOperationPayload | None:
         """Ask for the cancellation; do not wait for the end."""
         outcome = await info.context.lakebase.cancel(
             operation_key_of(input.id), info.context.principal.user, arguments_as_given(info)
         )
-        return payload(CancelOperationPayload, None, outcome)
+        return payload(payloads.CancelOperationPayload, None, outcome)
+
+    create_database_branch = mutation(
+        payloads.CreateDatabaseBranchPayload,
+        branch_inputs.CreateDatabaseBranchInput,
+        InputValidation.create_branch,
+        does=(
+            "Create a branch of an instance: a copy of another branch, as it is now or was at a moment. It then goes "
+            "its own way. If it exists, this succeeds if it was made from the same source."
+        ),
+        input_is="The branch to create.",
+    )
+
+    update_database_branch = mutation(
+        payloads.UpdateDatabaseBranchPayload,
+        branch_inputs.UpdateDatabaseBranchInput,
+        InputValidation.update_branch,
+        does="Protect a branch, change when it expires, or make it the default branch of its instance.",
+        input_is="Which branch, and what to change.",
+    )
+
+    delete_database_branch = mutation(
+        payloads.DeleteDatabaseBranchPayload,
+        branch_inputs.DeleteDatabaseBranchInput,
+        InputValidation.delete_branch,
+        does=(
+            "Delete a branch with all of its databases and endpoints. The plan says until when "
+            "`undeleteDatabaseBranch` brings it back; `purge` deletes it for good. If there is no such branch, this "
+            "succeeds."
+        ),
+        input_is="Which branch.",
+    )
+
+    undelete_database_branch = mutation(
+        payloads.UndeleteDatabaseBranchPayload,
+        branch_inputs.UndeleteDatabaseBranchInput,
+        InputValidation.undelete_branch,
+        does="Bring back a branch that was deleted and not purged. If it is not deleted, this succeeds.",
+        input_is="Which branch.",
+    )
+
+    restore_database = mutation(
+        payloads.RestoreDatabasePayload,
+        branch_inputs.RestoreDatabaseInput,
+        InputValidation.restore,
+        does=(
+            "Restore an instance to a moment: a branch of that moment, with an endpoint of its own, becomes the "
+            "default branch. The present one stays as it is. The plan says what is only there, and what the server's "
+            "setting has to become."
+        ),
+        input_is="Which instance, and to when.",
+    )
+
+    create_database_snapshot = mutation(
+        payloads.CreateDatabaseSnapshotPayload,
+        branch_inputs.CreateDatabaseSnapshotInput,
+        InputValidation.create_snapshot,
+        does="Take a snapshot of a branch, which is billed by its size. If it exists, this succeeds.",
+        input_is="The snapshot to take.",
+    )
+
+    delete_database_snapshot = mutation(
+        payloads.DeleteDatabaseSnapshotPayload,
+        branch_inputs.DeleteDatabaseSnapshotInput,
+        InputValidation.delete_snapshot,
+        does="Delete a snapshot, for good. If there is no such snapshot, this succeeds.",
+        input_is="Which snapshot.",
+    )
 
 
 async def submitted(

@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from schema import build_schema
-from schema.admin.payloads import AdminErrorCode
+from schema.admin.plans import AdminErrorCode
 from schema.errors import (
     ApiError,
     ForbiddenError,
