@@ -108,7 +108,12 @@ class SdkClient:
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, request)
         # If this task is cancelled, the request's exception is never retrieved, and asyncio would log its secrets.
         running.add_done_callback(silence_failure)
-        done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
+        try:
+            done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
+        except asyncio.CancelledError:
+            # Nobody needs its result any more. If no thread has begun it, none does.
+            running.cancel()
+            raise
         if not done:
             running.cancel()
             self._note_overdue()

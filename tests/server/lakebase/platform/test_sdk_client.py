@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,32 @@ async def test_a_platform_that_answers_no_call_holds_a_few_threads() -> None:
         client.deadline_seconds = PATIENCE_SECONDS
         await until(lambda: client._held == 0)  # noqa: SLF001 # they end in threads that nobody waits for
         assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
+        client.close()
+
+
+async def test_a_call_that_nobody_waits_for_any_more_does_not_begin() -> None:
+    """It waits for a thread, and would keep later calls waiting: a page of instances gives up many at once."""
+    begun: list[int] = []
+    held, released = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        held.set()
+        released.wait(PATIENCE_SECONDS)
+
+    with running_directory() as directory:
+        given = {name.lower(): value for name, value in directory.settings().items()}
+        client = SdkClient(Settings(database_url="postgresql://h/db", **given), threads=1)
+        first = asyncio.create_task(client.call(Action.GET_GROUPS, hold))
+        await until(held.is_set)
+        waiting = [asyncio.create_task(client.call(Action.GET_GROUPS, lambda _: begun.append(1))) for _ in range(3)]
+        await asyncio.sleep(0)  # they are sent
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        released.set()
+        await first
+        assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
+        assert begun == []
         client.close()
 
 
