@@ -7,7 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from databricks.sdk.errors import NotFound
 from databricks.sdk.service.postgres import Endpoint, EndpointType
@@ -18,7 +18,7 @@ from schema.ports.instances import InstanceState
 from server.auth.databricks import canonical_name
 from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_address, read_instance
 from server.lakebase.platform.failures import Action
-from server.lakebase.platform.sdk_client import SdkClient
+from server.lakebase.platform.sdk_client import SdkClient, get_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -86,9 +86,7 @@ class LoginApi:
         def request(client: WorkspaceClient) -> frozenset[str]:
             # Not by the SDK's own method, which asks for page after page until one is empty.
             query = {"filter": f'{attribute} eq "{user}"', "attributes": f"{attribute},groups"}
-            answer: Any = client.api_client.do(
-                "GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"}
-            )
+            answer = get_json(client, f"{_SCIM}/{kind}", query)
             # The platform may take other letters for the same than the server does: the groups of a name that only
             # resembles the caller's are not the caller's. Nor are all users' if the platform did not apply the filter.
             listed = answer["Resources"] if answer["totalResults"] else ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -108,3 +109,16 @@ async def test_a_ring_of_exceptions_in_a_call_is_an_answer() -> None:
     assert refused.value.__cause__ is not None
     assert refused.value.__cause__.args == ("ValueError", "ValueError")
     client.close()
+
+
+@pytest.mark.parametrize("workspace", [None, "4711"])
+def test_a_page_is_asked_for_with_the_headers_of_the_sdk(workspace: str | None) -> None:
+    """A host that serves several workspaces has to know which one is meant."""
+    sent: list[dict[str, object]] = []
+    client: Any = SimpleNamespace(
+        config=SimpleNamespace(workspace_id=workspace),
+        api_client=SimpleNamespace(do=lambda *_, **given: sent.append(given)),
+    )
+    sdk_client.list_page(client, "/api/2.0/postgres/projects", 500, "token")
+    headers = {"Accept": "application/json", **({"X-Databricks-Workspace-Id": workspace} if workspace else {})}
+    assert sent == [{"query": {"page_size": 100, "page_token": "token"}, "headers": headers}]
