@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from databricks.sdk.service import postgres as api
 
-from schema.ports.administration import SyncedTable, SyncPolicy, SyncState
+from schema.ports.administration import SyncedTable, SyncPolicy
 from schema.ports.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState, Snapshot
 from schema.ports.instances import NEVER, Flavour, Instance, InstanceState
+from server.lakebase.platform.conversions import read_sync
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,6 @@ EnumT = TypeVar("EnumT", bound="Enum")
 # Falling asleep and waking are not changes: the endpoint accepts connections meanwhile.
 _AWAKE_OR_NOT: Final = frozenset({api.EndpointStatusState.ACTIVE, api.EndpointStatusState.IDLE})
 _DAY_SECONDS: Final = 86_400
-_STATE_PREFIX: Final = "SYNCED_TABLE_"
 _KIND_PREFIX: Final = "ENDPOINT_TYPE_"
 
 
@@ -181,8 +181,6 @@ def read_synced_table(
     progress = status.ongoing_sync_progress or api.SyncedTablePipelineProgress()
     last = status.last_sync or api.SyncedTablePosition()
     delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
-    state = status.detailed_state.value.removeprefix(_STATE_PREFIX) if status.detailed_state else ""
-    catalog_state = status.unity_catalog_provisioning_state
     key = asked.get("primary_key")
     return SyncedTable(
         name=name,
@@ -194,19 +192,11 @@ def read_synced_table(
         timeseries_key=asked.get("timeseries_key"),
         # A later release of this server may have stored one that this release does not know.
         policy=SyncPolicy(asked["policy"]) if asked.get("policy") in SyncPolicy.__members__ else None,
-        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
-        message=status.message,
-        catalog_state=catalog_state.value if catalog_state else None,
-        progress=progress.sync_progress_completion,
-        rows_synced=progress.synced_row_count,
-        rows_total=progress.total_row_count,
-        estimated_completion_seconds=progress.estimated_completion_time_seconds,
         last_sync_started_at=read_time(last.sync_start_time),
         last_sync_finished_at=read_time(last.sync_end_time) or read_time(status.last_sync_time),
         source_version=delta.delta_commit_version or status.last_processed_commit_version,
         source_committed_at=read_time(delta.delta_commit_time),
-        pipeline_id=status.pipeline_id,
-        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
+        **read_sync(status, progress, status.unity_catalog_provisioning_state, workspace),
         branch=asked.get("branch"),
         flavour=Flavour.AUTOSCALING,
     )
