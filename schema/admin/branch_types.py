@@ -61,6 +61,9 @@ class DatabaseEndpointKind(Enum):
 
     READ_WRITE = strawberry.enum_value(ports.EndpointKind.READ_WRITE, description="Reading and writing.")
     READ_ONLY = strawberry.enum_value(ports.EndpointKind.READ_ONLY, description="Reading only.")
+    UNKNOWN = strawberry.enum_value(
+        ports.EndpointKind.UNKNOWN, description="A kind of the platform that this API does not know."
+    )
 
 
 @strawberry.type(description="An endpoint: the computes of a branch, in their present state.")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
-from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, forward_page_info
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, FIELDS_OF_COMPUTES, forward_page_info
 from schema.admin.operations import Operation, OperationConnection
 from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
@@ -16,7 +16,7 @@ from schema.ports import administration as ports
 from schema.ports import instances as instance_ports
 from schema.ports.audit import AuditPage, AuditPosition
 from schema.relay.pagination import CURSOR_VERSION, Edge, cursor_parts, opaque, page_size
-from schema.relay.selection import reads_page_below
+from schema.relay.selection import Selection, reads_page_below
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -71,10 +71,12 @@ async def instance_page(info: Info, *, first: int | None, after: str | None) -> 
                 break
         any_before = any_before or (start is not None and await _any_before_page(lakebase, start))
     wanted = found[:size]
-    in_full = await info.context.lakebase.instances_in_full([instance for _, instance in wanted]) if wanted else ()
+    instances: Sequence[instance_ports.Instance] = [instance for _, instance in wanted]
+    if instances and _reads_computes(info):
+        instances = await info.context.lakebase.instances_in_full(instances)
     edges = [
         Edge(cursor=place.cursor(), node=DatabaseInstance.of(instance))
-        for (place, _), instance in zip(wanted, in_full, strict=True)
+        for (place, _), instance in zip(wanted, instances, strict=True)
     ]
     return DatabaseInstanceConnection(
         edges=edges,
@@ -146,6 +148,14 @@ async def _instances(
         if page.next_token is None:
             return
         token, start = page.next_token, None
+
+
+def _reads_computes(info: Info) -> bool:
+    """Whether the page needs more of its instances than the platform's page has."""
+    selected = Selection.below(info, "DatabaseInstanceConnection").fields()
+    edges = selected.get("edges")
+    rows = (selected.get("nodes"), edges.fields().get("node") if edges else None)
+    return any(FIELDS_OF_COMPUTES & row.fields().keys() for row in rows if row)
 
 
 async def _any_before_page(lakebase: ports.Administration, place: _Place) -> bool:

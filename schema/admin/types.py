@@ -35,7 +35,9 @@ class DatabaseInstance(Node):
         description="The platform's id, which distinguishes it from a later instance of the same name."
     )
     flavour: InstanceFlavour = strawberry.field(description="The API of the platform that it is administered by.")
-    state: DatabaseInstanceState = strawberry.field(description="The state of the instance.")
+    state: DatabaseInstanceState = strawberry.field(
+        description="The state of the instance. It is UNKNOWN, too, if a page cannot be completed in time."
+    )
     capacity: str | None = strawberry.field(
         description=(
             "The size, for example `CU_1`. It is not an enum, because the platform may add sizes. Null for AUTOSCALING."
@@ -44,7 +46,10 @@ class DatabaseInstance(Node):
     min_cu: float | None = strawberry.field(description="AUTOSCALING: the smallest size, in compute units.")
     max_cu: float | None = strawberry.field(description="AUTOSCALING: the largest size, in compute units.")
     suspend_after_seconds: int | None = strawberry.field(
-        description="AUTOSCALING: after how many idle seconds it falls asleep; null if it never does."
+        description=(
+            "AUTOSCALING: after how many idle seconds it falls asleep; null if it never does, or if that is not known: "
+            "the state is UNKNOWN then."
+        )
     )
     suspended: bool | None = strawberry.field(
         description="AUTOSCALING: whether it is asleep. It is AVAILABLE all the same: the next connection wakes it."

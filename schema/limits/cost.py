@@ -45,6 +45,7 @@ from schema.limits.formulas import (
 )
 from schema.limits.lookups import lookups_of
 from schema.limits.prices import (
+    SHARED_PRICES,
     ConditionalPrice,
     ListArgument,
     PageArguments,
@@ -158,7 +159,11 @@ class _Compiler:
         self, type_: GraphQLNamedType, selection_sets: list[SelectionSetNode], page: int | Number | None
     ) -> Formula:
         formula = Formula()
-        for parent, nodes in self._fields(type_, selection_sets):
+        fields = self._fields(type_, selection_sets)
+        for owner, (names, price) in SHARED_PRICES.items():
+            if any(parent.name == owner and nodes[0].name.value in names for parent, nodes in fields):
+                formula.points += price
+        for parent, nodes in fields:
             name = nodes[0].name.value
             if name == _TYPENAME:
                 formula.points += 1

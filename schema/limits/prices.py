@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_composite_type, is_list_type
 from graphql import get_nullable_type as nullable
 
-from schema.admin.forward_pages import ADMIN_PAGE_LIMITS
+from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, FIELDS_OF_COMPUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +125,10 @@ _SAMPLE: Final = 20
 _CHANGES_OF_ORDER: Final = 20
 # The head is read, and the subscriber joins the feed.
 _SUBSCRIPTION: Final = 30
+# The price of fields that are read together, for each object with any of them selected.
+SHARED_PRICES: Final[dict[str, tuple[frozenset[str], int]]] = {
+    "DatabaseInstance": (FIELDS_OF_COMPUTES, 2 * PLATFORM),
+}
 _COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
 
 PRICES: Final[dict[str, int | ConditionalPrice]] = {

@@ -58,13 +58,12 @@ class Catalog:
     instance_name: str | None
     database_name: str | None
     branch: str | None = None
+    flavour: Flavour = Flavour.PROVISIONED
 
     @property
     def server(self) -> str | None:
-        """The name by which the PostgreSQL with the database is connected to."""
-        return (
-            branch_path(self.instance_name, self.branch) if self.instance_name and self.branch else self.instance_name
-        )
+        """The name by which the PostgreSQL with the database is connected to; None if it is not known."""
+        return _server(self.flavour, self.instance_name, self.branch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +95,24 @@ class SyncedTable:
     pipeline_id: str | None
     pipeline_url: str | None
     branch: str | None = None
+    flavour: Flavour = Flavour.PROVISIONED
 
     @property
     def server(self) -> str | None:
-        """The name by which the PostgreSQL with its rows is connected to."""
-        return (
-            branch_path(self.instance_name, self.branch) if self.instance_name and self.branch else self.instance_name
-        )
+        """The name by which the PostgreSQL with its rows is connected to; None if it is not known."""
+        return _server(self.flavour, self.instance_name, self.branch)
 
 
 def branch_path(instance: str, branch: str) -> str:
     """The path of a branch, by which its PostgreSQL is connected to."""
     return f"projects/{instance}/branches/{branch}"
+
+
+def _server(flavour: Flavour, instance: str | None, branch: str | None) -> str | None:
+    if flavour is Flavour.PROVISIONED:
+        return instance
+    # The bare name would be that of an instance of the other API.
+    return branch_path(instance, branch) if instance and branch else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,11 @@ class EndpointState(Enum):
 
 
 class EndpointKind(Enum):
-    """What an endpoint is for."""
+    """What an endpoint is for. UNKNOWN is a kind of the platform that this API does not know."""
 
     READ_WRITE = "READ_WRITE"
     READ_ONLY = "READ_ONLY"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)

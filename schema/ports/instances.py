@@ -58,9 +58,9 @@ class InstanceState(Enum):
 class Instance:
     """A database instance, as the platform reports it. What the platform does not report is None.
 
-    `children` are the names of the instances that were created as copies of it. `server` is the name by which its
-    PostgreSQL is connected to. AUTOSCALING: `branch` and `endpoint` are the paths of the default branch and of its
-    read-write endpoint; `suspend_after_seconds` is `NEVER` if it does not fall asleep, and `capacity` is None.
+    `children` are the names of the instances that were created as copies of it. AUTOSCALING: `branch` and `endpoint`
+    are the paths of the default branch and of its read-write endpoint; `suspend_after_seconds` is `NEVER` if it does
+    not fall asleep, and `capacity` is None.
     """
 
     name: str
@@ -92,9 +92,9 @@ class Instance:
     endpoint: str | None = None
 
     @property
-    def server(self) -> str:
-        """The name by which its PostgreSQL is connected to."""
-        return self.branch or self.name
+    def server(self) -> str | None:
+        """The name by which its PostgreSQL is connected to; None if it is not known."""
+        return self.name if self.flavour is Flavour.PROVISIONED else self.branch
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,7 @@ class RecordingAdministration:
         self, instances: Sequence[instance_ports.Instance]
     ) -> Sequence[instance_ports.Instance]:
         """The same instances."""
+        await self._record("instances_in_full", [one.name for one in instances])
         return instances
 
     async def instance(self, name: str) -> instance_ports.Instance | None:

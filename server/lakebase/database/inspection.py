@@ -154,12 +154,14 @@ class Postgres:
                 await connection.close(timeout=1)
 
     async def count_changes(
-        self, instance: str, database: str | None = None, *, since: datetime = BEGINNING
+        self, instance: str | None, database: str | None = None, *, since: datetime = BEGINNING
     ) -> int | None:
         """The number of status changes in an instance or branch, or in one database of it; None if not countable.
 
-        `since` counts only those that were made later.
+        `since` counts only those that were made later. An instance that is None cannot be connected to.
         """
+        if instance is None:
+            return None
         try:
             if database is not None:
                 return await self._count(instance, database, since)

@@ -349,6 +349,11 @@ def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | 
         return DatabaseAbsentError(
             f"The database instance {name} is being deleted: after that, provisionLakebase creates a new one."
         )
+    if found.host is None and found.endpoint is None and name.startswith(_ENDPOINT_PREFIX):
+        branch, _, endpoint = name.partition("/endpoints/")
+        return DatabaseAbsentError(
+            _not_found(name) if endpoint else f"The branch {branch} has no read-write endpoint: create one for it."
+        )
     if found.host is None:
         return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
     return None

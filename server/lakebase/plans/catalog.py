@@ -87,7 +87,7 @@ class CatalogPlans:
         if instance.state is not InstanceState.AVAILABLE:
             return False
         server = branch_path(instance.name, spec.branch) if spec.branch else instance.server
-        return await self._postgres.has_database(server, spec.database_name) is False
+        return server is not None and await self._postgres.has_database(server, spec.database_name) is False
 
     async def delete(self, draft: Draft) -> None:
         """Plan the deletion of the catalog. Alone it counts the status changes: its database may go with it."""
@@ -111,7 +111,7 @@ class CatalogPlans:
         message = f"no longer registers the database {found.database_name} of {found.instance_name}"
         if draft.request.kind is OperationKind.DELETE_CATALOG:
             message += "; the platform does not document that it keeps the database"
-            if found.server and found.database_name:
+            if found.database_name:
                 draft.status_changes_lost = await self._postgres.count_changes(found.server, found.database_name)
         add(PlanAction.DELETE, message)
         draft.refuse_if_used(f"catalog {name}", await self._dependents.of_catalog(name), draft.name_field("catalog"))

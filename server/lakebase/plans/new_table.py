@@ -71,7 +71,7 @@ class NewTableChecks:
             return ""
         _, schema, table = spec.name.lower().split(".")
         server = branch_path(instance.name, branch) if branch else instance.server
-        owner = await self._postgres.owner(TableLocation(server, database, schema, table))
+        owner = await self._postgres.owner(TableLocation(server, database, schema, table)) if server else None
         if owner is None:
             return ""
         if is_pipeline(owner):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from schema.errors import ApiError
     from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
@@ -24,24 +26,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OperationOutcome:
-    """The state of one of the platform's own operations. Done without a failure says nothing: a read shows what is."""
+    """The state of one of the platform's own operations. `done` does not prove the change: read the resource."""
 
     done: bool
     failure: ApiError | None
 
 
 class AskedFor(Protocol):
-    """What this server has asked the platform for. The reads of the Postgres API do not tell it.
+    """The specs of synced tables as this server requested them. The reads of the Postgres API do not tell them.
 
-    `kind` and `name` are those of a resource, `uid` is the platform's id of it. None of the methods fails: what cannot
-    be read is not known.
+    `table` is the name of a synced table, in lower case. None of the methods fails: what cannot be read is not known.
     """
 
-    async def note(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
-        """Remember this spec, which is about to be asked for."""
+    def asking(self, table: str, spec: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
+        """Remember this spec while it is requested, and afterwards unless the platform refuses it."""
 
-    async def of(self, kind: str, name: str, uid: str | None) -> Mapping[str, Any] | None:
-        """The spec of the resource with this uid; None if it is not known, or was that of another resource."""
+    async def forget(self, table: str) -> None:
+        """Forget what was requested, which the platform has refused, unless the table was seen."""
+
+    async def of(self, table: str, uid: str | None, created_at: datetime | None) -> Mapping[str, Any] | None:
+        """The spec of the synced table with this uid and time of creation; None if it is not known."""
 
 
 class Platform(Protocol):
@@ -65,7 +69,7 @@ class Platform(Protocol):
         """The calls about branches and snapshots; None if instances have none."""
 
     def remembering(self, asked: AskedFor) -> Platform:
-        """The same platform. It notes what it asks for, and adds to what it reads what was asked for."""
+        """The same platform. It remembers the specs of synced tables, and adds them to what it reads."""
 
     def close(self) -> None:
         """Begin no further calls."""
@@ -74,10 +78,10 @@ class Platform(Protocol):
         """The outcome of one of the platform's operations. One that the platform does not know any more is done."""
 
     async def instance(self, name: str) -> Instance | None:
-        """The instance with this name. One that is deleted but not purged is none."""
+        """The instance with this name; None for one that is deleted but not purged."""
 
     async def deleted_instance(self, name: str) -> Instance | None:
-        """The instance with this name that is deleted and not purged: it keeps its name, and can be had back."""
+        """The instance with this name that is deleted and not purged: it keeps its name, and can be undeleted."""
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
         """One page of instances, at most 100. They may lack the properties of their computes."""

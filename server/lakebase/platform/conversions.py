@@ -65,12 +65,8 @@ def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedT
     """A synced table, with the progress of the sync under way; `workspace` is the address that shows its pipeline."""
     spec = found.spec or api.SyncedTableSpec()
     status = found.data_synchronization_status or api.SyncedTableStatus()
-    progress = _progress(status)
     last = status.last_sync or api.SyncedTablePosition()
     delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
-    state = status.detailed_state.value if status.detailed_state else ""
-    for prefix in _STATE_PREFIXES:
-        state = state.removeprefix(prefix)
     catalog_state = found.unity_catalog_provisioning_state
     return SyncedTable(
         name=found.name,
@@ -81,20 +77,37 @@ def read_synced_table(found: api.SyncedDatabaseTable, workspace: str) -> SyncedT
         primary_key=None if spec.primary_key_columns is None else tuple(spec.primary_key_columns),
         timeseries_key=spec.timeseries_key,
         policy=SyncPolicy(spec.scheduling_policy.value) if spec.scheduling_policy else None,
-        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
-        message=status.message,
-        catalog_state=catalog_state.value if catalog_state else None,
-        progress=progress.sync_progress_completion,
-        rows_synced=progress.synced_row_count,
-        rows_total=progress.total_row_count,
-        estimated_completion_seconds=progress.estimated_completion_time_seconds,
         last_sync_started_at=parse_time(last.sync_start_timestamp),
         last_sync_finished_at=parse_time(last.sync_end_timestamp),
         source_version=delta.delta_commit_version,
         source_committed_at=parse_time(delta.delta_commit_timestamp),
-        pipeline_id=status.pipeline_id,
-        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
+        **read_sync(status, _progress(status), catalog_state, workspace),
     )
+
+
+def read_sync(status: Any, progress: Any, catalog_state: Enum | None, workspace: str) -> dict[str, Any]:
+    """The properties of a synced table that both APIs tell in the same words: its state, its progress, its pipeline.
+
+    Args:
+        status: the status of the table.
+        progress: the progress of the sync under way.
+        catalog_state: the state of its registration in Unity Catalog.
+        workspace: the address that shows its pipeline.
+    """
+    state, pipeline = status.detailed_state.value if status.detailed_state else "", status.pipeline_id
+    for prefix in _STATE_PREFIXES:
+        state = state.removeprefix(prefix)
+    return {
+        "state": SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
+        "message": status.message,
+        "catalog_state": catalog_state.value if catalog_state else None,
+        "progress": progress.sync_progress_completion,
+        "rows_synced": progress.synced_row_count,
+        "rows_total": progress.total_row_count,
+        "estimated_completion_seconds": progress.estimated_completion_time_seconds,
+        "pipeline_id": pipeline,
+        "pipeline_url": f"{workspace}/pipelines/{pipeline}" if workspace and pipeline else None,
+    }
 
 
 def _progress(status: api.SyncedTableStatus) -> api.SyncedTablePipelineProgress:

@@ -25,8 +25,12 @@ from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, Unava
 
 # The most characters of the platform's own message that are repeated.
 _MESSAGE_CHARACTERS: Final = 300
-# A token in any place: personal, OAuth, or in a header.
-_SECRET: Final = re.compile(r"dapi[0-9a-zA-Z-]+|eyJ[\w.-]+|dose[0-9a-f]+|(?i:bearer)\s+\S+|(token|secret|password)=\S+")
+# A token in any place: personal, OAuth, or in a header. The login in a URL. A secret after its name: in JSON, a URL or
+# a setting.
+_SECRET: Final = re.compile(
+    r"dapi[0-9a-zA-Z-]+|eyJ[\w.-]+|dose[0-9a-f]+|(?i:(bearer|basic)\s+\S+)|://[^\s/@]+@"
+    r"|(?i:(token|secret|password|authorization|signature)[\"']?\s*[:=]\s*(basic\s+)?[\"']?[^\s\"'&,}]+)"
+)
 # From one of these on, a message has the SDK's own words: its configuration, or advice to report a bug of the SDK.
 _SDK_WORDS: Final = re.compile(r"\.?\s*(Config: |Env: |Request log:|unable to parse response|This is likely a bug)")
 # OAuth's codes for credentials that are refused (RFC 6749, section 5.2). The SDK raises a ValueError with the code.

@@ -7,8 +7,9 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from databricks.sdk.errors import NotFound
 from databricks.sdk.service.postgres import Endpoint, EndpointType
 from google.protobuf.duration_pb2 import Duration
 
@@ -18,7 +19,7 @@ from server.auth.databricks import canonical_name
 from server.db.database import Provenance
 from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_address, read_instance
 from server.lakebase.platform.failures import Action
-from server.lakebase.platform.sdk_client import SdkClient
+from server.lakebase.platform.sdk_client import SdkClient, get_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -86,9 +87,7 @@ class LoginApi:
         def request(client: WorkspaceClient) -> frozenset[str]:
             # Not by the SDK's own method, which asks for page after page until one is empty.
             query = {"filter": f'{attribute} eq "{user}"', "attributes": f"{attribute},groups"}
-            answer: Any = client.api_client.do(
-                "GET", f"{_SCIM}/{kind}", query=query, headers={"Accept": "application/json"}
-            )
+            answer = get_json(client, f"{_SCIM}/{kind}", query)
             # The platform may take other letters for the same than the server does: the groups of a name that only
             # resembles the caller's are not the caller's. Nor are all users' if the platform did not apply the filter.
             listed = answer["Resources"] if answer["totalResults"] else ()
@@ -173,7 +172,7 @@ class LoginApi:
     async def find_endpoint(self, path: str) -> DatabaseAddress | None:
         """The address of an endpoint, or of the read-write endpoint of a branch; None if there is no such resource.
 
-        A branch without an endpoint has an address without a host: its databases exist, and cannot be reached.
+        A branch without this endpoint has an address without a host: its databases exist, and cannot be reached.
 
         Args:
             path: the path of the endpoint, or of the branch.
@@ -196,14 +195,26 @@ class LoginApi:
 
 
 def _endpoint_at(client: WorkspaceClient, path: str) -> Endpoint:
-    return client.postgres.get_endpoint(path)
+    """The endpoint with this path; one without name and host if only its branch exists."""
+    try:
+        return client.postgres.get_endpoint(path)
+    except NotFound:
+        branch = client.postgres.get_branch(path.partition("/endpoints/")[0])
+        if branch.status and branch.status.delete_time:
+            raise
+        return Endpoint()
 
 
 def _endpoint_of(client: WorkspaceClient, branch: str) -> Endpoint:
-    """The read-write endpoint of a branch, which has one at most; one without name and host if it has none."""
-    listed = itertools.islice(client.postgres.list_endpoints(branch), _MAX_ENDPOINTS)
-    kinds = {None, EndpointType.ENDPOINT_TYPE_READ_WRITE}
-    return next((one for one in listed if (one.status and one.status.endpoint_type) in kinds), Endpoint())
+    """The read-write endpoint of a branch, which has one at most; one without name and host if it has none.
+
+    An endpoint whose type the platform does not tell, or that the SDK does not know, counts if it is the only one.
+    """
+    listed = list(itertools.islice(client.postgres.list_endpoints(branch), _MAX_ENDPOINTS))
+    kinds = [one.status.endpoint_type if one.status else None for one in listed]
+    if EndpointType.ENDPOINT_TYPE_READ_WRITE in kinds:
+        return listed[kinds.index(EndpointType.ENDPOINT_TYPE_READ_WRITE)]
+    return listed[0] if kinds == [None] else Endpoint()
 
 
 def _token_of(minted: database.DatabaseCredential | postgres.DatabaseCredential) -> str:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 _THREADS: Final = 8
 # How many times its threads a client may hold: they are replaced while calls that nobody waits for any more hold them.
 _TIMES_REPLACED: Final = 3
+# The largest page that the platform gives.
+_MAX_LISTED: Final = 100
 # For one response of the platform.
 _ATTEMPT_SECONDS: Final = 5.0
 # How long the SDK retries a call that fails for now, in whole seconds.
@@ -108,7 +110,12 @@ class SdkClient:
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, request)
         # If this task is cancelled, the request's exception is never retrieved, and asyncio would log its secrets.
         running.add_done_callback(silence_failure)
-        done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
+        try:
+            done, _ = await asyncio.wait({running}, timeout=self.deadline_seconds)
+        except asyncio.CancelledError:
+            # Nobody needs its result any more. If no thread has begun it, none does.
+            running.cancel()
+            raise
         if not done:
             running.cancel()
             self._note_overdue()
@@ -193,6 +200,18 @@ class SdkClient:
             # The SDK rejects its configuration: it has two ways to log in, or none.
             raise UnavailableError(Reason.CONTROL_PLANE_NOT_CONFIGURED, _NOT_CONFIGURED) from None
         return WorkspaceClient(config=config)
+
+
+def get_json(client: WorkspaceClient, path: str, query: dict[str, Any]) -> Any:
+    """The JSON at a path, for lists that the SDK's own methods read page after page. The headers are the SDK's."""
+    workspace = client.config.workspace_id
+    headers = {"Accept": "application/json", **({"X-Databricks-Workspace-Id": workspace} if workspace else {})}
+    return client.api_client.do("GET", path, query=query, headers=headers)
+
+
+def list_page(client: WorkspaceClient, path: str, size: int, token: str | None) -> Any:
+    """The JSON of one page of a list: the SDK's own methods read all pages, and one page of ours is one of these."""
+    return get_json(client, path, {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})})
 
 
 def _failed_request(error: BaseException | None) -> BaseException | None:

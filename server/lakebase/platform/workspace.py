@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 T = TypeVar("T")
-_DELETION_THREADS: Final = 2
+_ONCE_THREADS: Final = 2
 
 
 class Workspace:
@@ -33,15 +33,16 @@ class Workspace:
         self.unity = UnityCatalog(self._client)
         self.namesakes = Namesakes(self._client)
         self.pipelines = Pipelines(self._client)
-        # Steps look again before they repeat a deletion. The SDK would not look, so it gets no time to repeat one.
-        self._deletion_client = SdkClient(settings, threads=_DELETION_THREADS, retry_seconds=1)
+        # Steps look again before they repeat a deletion or the creation of a table. The platform may refuse a second
+        # one because of the first, and the SDK would not look; so it gets no time to repeat one.
+        self._once = SdkClient(settings, threads=_ONCE_THREADS, retry_seconds=1)
         self._storage = (settings.synced_table_storage_catalog, settings.synced_table_storage_schema)
 
     def close(self) -> None:
         """Begin no further calls."""
         self.logins.close()
         self._client.close()
-        self._deletion_client.close()
+        self._once.close()
 
     def storage_of(self, spec: SyncedTableSpec) -> tuple[str | None, str | None]:
         """The catalog and schema in which a synced table's pipeline would keep its own tables."""
@@ -50,7 +51,7 @@ class Workspace:
     async def _delete(self, action: Action, request: Callable[[WorkspaceClient], T]) -> T | None:
         """Send a deletion and return its result; None if the resource is gone already."""
         try:
-            return await self._deletion_client.call(action, request)
+            return await self._once.call(action, request)
         except PlatformError as error:
             if error.reason is Reason.RESOURCE_NOT_FOUND:
                 return None

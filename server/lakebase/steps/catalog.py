@@ -54,7 +54,7 @@ async def delete_catalog(step: Step) -> str:
         absence.reset()
         require_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
         if await deleting.check() and deletion.due():
-            if found.server and found.database_name and not step.request.discard_status_changes:
+            if found.database_name and not step.request.discard_status_changes:
                 lost = await step.services.postgres.count_changes(found.server, found.database_name)
                 require_no_changes_lost(step, f"catalog {name}", lost, sent=bool(step.facts.get("catalog_sent")))
             note_deletion_sent(step, "catalog")

@@ -90,7 +90,10 @@ def test_everything_is_provisioned_by_the_postgres_api_alone(platform: LocalPlat
 def test_what_was_asked_for_is_compared_and_what_is_not_known_is_no_difference(
     platform: LocalPlatform, operator: Operator
 ) -> None:
-    """The table of this server has another key than is wanted; of another client's table nothing is known."""
+    """The table of this server has another key than is wanted; of another client's table nothing is known.
+
+    The other client creates it while this server asks for one of the same name, which the platform then refuses.
+    """
     (error,) = refused(operator, "createSyncedTable", {"name": TABLE, "primaryKey": ["o_custkey"], "dryRun": True})
     assert [one["field"] for one in error["differences"]] == ["primaryKey"]
     other = f"{CATALOG}.public.customers"
@@ -100,8 +103,14 @@ def test_what_was_asked_for_is_compared_and_what_is_not_known_is_no_difference(
         scheduling_policy=postgres.SyncedTableSyncedTableSpecSyncedTableSchedulingPolicy.SNAPSHOT,
         new_pipeline_spec=postgres.NewPipelineSpec(storage_catalog="main", storage_schema="lakebase_meta"),
     )
+    platform.fault("hold_before", method="POST", path="/api/2.0/postgres/synced_tables")
+    wanted = {"sourceTable": "samples.tpch.customer", "primaryKey": ["c_custkey"], "acknowledgeCost": True}
+    sent = operator.send("createSyncedTable", name=other, **wanted)
+    platform.wait_until_held()
     client = platform.workspace().postgres
     client.create_synced_table(postgres.SyncedTable(spec=spec), other).wait()
+    platform.release()
+    operator.ended(sent)
     table = operator.ask(ASKED.replace(TABLE, other))["syncedTable"]
     assert [table[field] for field in ("sourceTable", "primaryKey", "policy")] == [None, None, None]
     # Its place is that of its catalog.

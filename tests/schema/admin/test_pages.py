@@ -71,6 +71,29 @@ async def test_a_walk_meets_every_instance_once(sizes: list[int], firsts: list[i
     assert walked == names
 
 
+@pytest.mark.parametrize(
+    ("selected", "completed"),
+    [
+        ("nodes { name uid owner branches { nodes { name } } }", False),
+        ("pageInfo { endCursor }", False),
+        ("edges { cursor }", False),
+        ("nodes { host }", True),
+        ("edges { node { ... on Node { ... on DatabaseInstance { suspendAfterSeconds } } } }", True),
+        ("nodes { name } edges { node { state @include(if: false) } }", False),
+    ],
+)
+async def test_the_computes_of_a_page_are_read_only_if_they_are_selected(
+    selected: str,
+    completed: bool,  # noqa: FBT001 # a value of the table
+) -> None:
+    """They take two calls for each instance."""
+    administration = RecordingAdministration(pages=pages_of([3])[1])
+    await answer(administration, f"{{ databaseInstances(first: 2) {{ {selected} }} }}")
+    assert [given for name, given in administration.calls if name == "instances_in_full"] == (
+        [["i0", "i1"]] if completed else []
+    )
+
+
 @pytest.mark.faults
 @settings(max_examples=examples(40, many=100))
 @given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5), data=st.data())

@@ -136,6 +136,13 @@ def points(operation: Formula, **variables: Any) -> int:
             10 + 6 + 1 + 6 * 2,
         ),
         ("{ databaseInstances(first: 500) { nodes { name } } }", {}, 100 + 1 + 100),
+        # Two calls for each instance, however many fields of its computes are selected.
+        ("{ databaseInstances(first: 9) { edges { node { name host } } } }", {}, 100 + 1 + 9 * (1 + 2 + 200)),
+        (
+            "{ databaseInstances(first: 9) { nodes { ... on Node { ... on DatabaseInstance { host state } } } } }",
+            {},
+            100 + 1 + 9 * (2 + 200),
+        ),
         ("{ lakebase { syncedTable { indexes { name } } } }", {}, 100 + 100 + 100 + 10),
     ],
 )

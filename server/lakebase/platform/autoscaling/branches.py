@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,9 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from schema.ports.administration import branch_path
 from schema.ports.branches import endpoint_change
-from schema.ports.instances import NEVER, Flavour, InstanceSpec
+from schema.ports.instances import Flavour, InstanceSpec
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_snapshot
-from server.lakebase.platform.autoscaling.projects import ProjectCalls, duration, mask, suspension
+from server.lakebase.platform.autoscaling.projects import ProjectCalls, all_of, duration, mask, new_endpoint
 from server.lakebase.platform.failures import Action
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
 
-_MAX_SNAPSHOTS: Final = 100
 # The name of the endpoint that a branch gets on request, as that of a project's first branch.
 _ENDPOINT: Final = "primary"
 
@@ -40,7 +38,7 @@ class BranchCalls(ProjectCalls):
         """The branch with this name, also one that is deleted and not purged, if the platform shows it."""
         path = branch_path(instance, name)
         found = await self._client.find(Action.GET_BRANCH, lambda client: client.postgres.get_branch(path))
-        if found is not None:
+        if found is not None and found.name:
             return read_branch(found)
         return next((one for one in await self.branches(instance) if one.name == name), None)
 
@@ -69,14 +67,7 @@ class BranchCalls(ProjectCalls):
             max_cu=spec.max_cu,
             suspend_after_seconds=spec.suspend_after_seconds,
         ).with_defaults(Flavour.AUTOSCALING)
-        nodes = limits.node_count or 1
-        wanted = api.EndpointSpec(
-            api.EndpointType.ENDPOINT_TYPE_READ_WRITE,
-            autoscaling_limit_min_cu=limits.min_cu,
-            autoscaling_limit_max_cu=limits.max_cu,
-            group=api.EndpointGroupSpec(nodes, nodes, enable_readable_secondaries=bool(limits.readable_secondaries)),
-            **suspension(limits.suspend_after_seconds or NEVER),
-        )
+        wanted = api.EndpointSpec(api.EndpointType.ENDPOINT_TYPE_READ_WRITE, **new_endpoint(limits))
         parent = branch_path(spec.instance_name, spec.name)
         return await self._client.call(
             Action.CREATE_ENDPOINT,
@@ -119,25 +110,25 @@ class BranchCalls(ProjectCalls):
         )
 
     async def delete_branch(self, instance: str, name: str, *, purge: bool) -> str | None:
-        """Request the deletion of a branch. It keeps its name and can be had back, unless it is purged."""
+        """Request the deletion of a branch. It keeps its name and can be undeleted, unless it is purged."""
         path = branch_path(instance, name)
         return await self._delete(
             Action.DELETE_BRANCH, lambda client: client.postgres.delete_branch(path, purge=purge).name()
         )
 
     async def undelete_branch(self, instance: str, name: str) -> str | None:
-        """Request a deleted branch back."""
+        """Request that a deleted branch is undeleted."""
         path = branch_path(instance, name)
         return await self._client.call(
             Action.UNDELETE_BRANCH, lambda client: client.postgres.undelete_branch(path).name()
         )
 
     async def snapshots(self, instance: str) -> Sequence[Snapshot]:
-        """The snapshots of a project, at most 100."""
+        """The snapshots of a project."""
 
         def request(client: WorkspaceClient) -> list[Snapshot]:
             listed = client.postgres.list_snapshots(f"projects/{instance}")
-            return [read_snapshot(one) for one in itertools.islice(listed, _MAX_SNAPSHOTS)]
+            return [read_snapshot(one) for one in all_of(listed, f"snapshots of {instance}") if one.name]
 
         return await self._client.find(Action.LIST_SNAPSHOTS, request) or []
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from databricks.sdk.service import postgres as api
 
-from schema.ports.administration import SyncedTable, SyncPolicy, SyncState
+from schema.ports.administration import SyncedTable, SyncPolicy
 from schema.ports.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState, Snapshot
 from schema.ports.instances import NEVER, Flavour, Instance, InstanceState
+from server.lakebase.platform.conversions import read_sync
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 EnumT = TypeVar("EnumT", bound="Enum")
-# To fall asleep or to wake is no change of an endpoint: it can be connected to all the while.
+# Falling asleep and waking are not changes: the endpoint accepts connections meanwhile.
 _AWAKE_OR_NOT: Final = frozenset({api.EndpointStatusState.ACTIVE, api.EndpointStatusState.IDLE})
 _DAY_SECONDS: Final = 86_400
-_STATE_PREFIX: Final = "SYNCED_TABLE_"
 _KIND_PREFIX: Final = "ENDPOINT_TYPE_"
 
 
@@ -37,15 +37,15 @@ def project_of(path: str) -> str:
     return path.split("/")[1]
 
 
-def read_project(found: api.Project, endpoint: Endpoint | None) -> Instance:
-    """A project as an instance. `endpoint` is the read-write endpoint of its default branch; None if it has none."""
+def read_project(found: api.Project) -> Instance:
+    """A project as an instance. Its state is not known without its endpoint, unless it is deleted."""
     status = found.status or api.ProjectStatus()
     retention = _seconds(status.history_retention_duration)
     deleted_at = read_time(found.delete_time)
-    instance = Instance(
+    return Instance(
         name=found.project_id or status.project_id or last_part(found.name) or "",
         uid=found.uid,
-        state=InstanceState.DELETED if deleted_at else InstanceState.STARTING,
+        state=InstanceState.DELETED if deleted_at else InstanceState.UNKNOWN,
         capacity=None,
         node_count=None,
         readable_secondaries=None,
@@ -65,8 +65,12 @@ def read_project(found: api.Project, endpoint: Endpoint | None) -> Instance:
         purge_at=read_time(found.purge_time),
         branch=status.default_branch,
     )
+
+
+def with_endpoint(instance: Instance, branch: str | None, endpoint: Endpoint | None) -> Instance:
+    """The same instance with the path of its default branch and that branch's read-write endpoint, if there are any."""
     if endpoint is None:
-        return instance
+        return replace(instance, state=InstanceState.STARTING, branch=branch)
     return replace(
         instance,
         state=_instance_state(endpoint),
@@ -80,6 +84,7 @@ def read_project(found: api.Project, endpoint: Endpoint | None) -> Instance:
         suspend_after_seconds=endpoint.suspend_after_seconds,
         suspended=endpoint.suspended,
         last_active_at=instance.last_active_at or endpoint.last_active_at,
+        branch=branch,
         endpoint=endpoint.path,
     )
 
@@ -105,7 +110,7 @@ def read_endpoint(found: api.Endpoint) -> Endpoint:
         path=found.name or "",
         name=last_part(found.name) or "",
         uid=found.uid,
-        kind=EndpointKind.READ_ONLY if kind == EndpointKind.READ_ONLY.value else EndpointKind.READ_WRITE,
+        kind=EndpointKind(kind) if kind in EndpointKind.__members__ else EndpointKind.UNKNOWN,
         state=_member(EndpointState, status.current_state, EndpointState.UNKNOWN),
         changing=status.pending_state is not None and not {status.pending_state, status.current_state} <= _AWAKE_OR_NOT,
         host=hosts.host,
@@ -123,6 +128,9 @@ def read_endpoint(found: api.Endpoint) -> Endpoint:
 def read_branch(found: api.Branch) -> Branch:
     """A branch."""
     status, path = found.status or api.BranchStatus(), found.name or ""
+    deleted_at = read_time(status.delete_time)
+    if deleted_at is None and status.current_state is api.BranchStatusState.DELETED:
+        deleted_at = read_time(status.state_change_time or found.update_time) or datetime.now(UTC)
     return Branch(
         path=path,
         name=last_part(path) or "",
@@ -136,7 +144,7 @@ def read_branch(found: api.Branch) -> Branch:
         source_snapshot=last_part(status.source_snapshot),
         created_at=read_time(found.create_time),
         expires_at=read_time(status.expire_time),
-        deleted_at=read_time(status.delete_time),
+        deleted_at=deleted_at,
         purge_at=read_time(status.purge_time),
         size_bytes=status.logical_size_bytes,
     )
@@ -173,32 +181,24 @@ def read_synced_table(
     progress = status.ongoing_sync_progress or api.SyncedTablePipelineProgress()
     last = status.last_sync or api.SyncedTablePosition()
     delta = last.delta_table_sync_info or api.DeltaTableSyncInfo()
-    state = status.detailed_state.value.removeprefix(_STATE_PREFIX) if status.detailed_state else ""
-    catalog_state = status.unity_catalog_provisioning_state
     key = asked.get("primary_key")
     return SyncedTable(
         name=name,
         uid=found.uid,
-        instance_name=last_part(status.project),
+        instance_name=last_part(status.project) or asked.get("instance_name"),
         database_name=asked.get("database_name"),
         source=asked.get("source"),
         primary_key=None if key is None else tuple(key),
         timeseries_key=asked.get("timeseries_key"),
-        policy=SyncPolicy(asked["policy"]) if asked.get("policy") else None,
-        state=SyncState(state) if state in SyncState.__members__ else SyncState.UNKNOWN,
-        message=status.message,
-        catalog_state=catalog_state.value if catalog_state else None,
-        progress=progress.sync_progress_completion,
-        rows_synced=progress.synced_row_count,
-        rows_total=progress.total_row_count,
-        estimated_completion_seconds=progress.estimated_completion_time_seconds,
+        # A later release of this server may have stored one that this release does not know.
+        policy=SyncPolicy(asked["policy"]) if asked.get("policy") in SyncPolicy.__members__ else None,
         last_sync_started_at=read_time(last.sync_start_time),
         last_sync_finished_at=read_time(last.sync_end_time) or read_time(status.last_sync_time),
         source_version=delta.delta_commit_version or status.last_processed_commit_version,
         source_committed_at=read_time(delta.delta_commit_time),
-        pipeline_id=status.pipeline_id,
-        pipeline_url=f"{workspace}/pipelines/{status.pipeline_id}" if workspace and status.pipeline_id else None,
+        **read_sync(status, progress, status.unity_catalog_provisioning_state, workspace),
         branch=asked.get("branch"),
+        flavour=Flavour.AUTOSCALING,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from databricks.sdk.common.types.fieldmask import FieldMask
 from databricks.sdk.errors.base import DatabricksError
@@ -19,29 +20,33 @@ from databricks.sdk.errors.platform import (
 from databricks.sdk.service import postgres as api
 from google.protobuf.duration_pb2 import Duration
 
-from schema.errors import PlatformError, Reason
+from schema.errors import ForbiddenError, PlatformError, Reason
 from schema.ports.branches import EndpointKind
 from schema.ports.instances import NEVER, Flavour, InstancePage
 from server.lakebase.platform.api import OperationOutcome
-from server.lakebase.platform.autoscaling.conversions import read_branch, read_endpoint, read_project
+from server.lakebase.platform.autoscaling.conversions import read_branch, read_endpoint, read_project, with_endpoint
 from server.lakebase.platform.failures import Action, to_api_error
+from server.lakebase.platform.sdk_client import list_page
 from server.lakebase.platform.workspace import Workspace
 from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from databricks.sdk import WorkspaceClient
 
     from schema.ports.branches import Branch, Endpoint
     from schema.ports.instances import Instance, InstanceChange, InstanceSpec
 
+T = TypeVar("T")
 # The largest page that the platform gives.
 _MAX_LISTED: Final = 100
-# The most projects that are looked through for a deleted one, and the most branches and endpoints that are read.
+# The most projects that are looked through for a deleted one.
 _MAX_PROJECTS: Final = 1_000
-_MAX_BELOW: Final = 100
-# For the endpoints of a page of instances. Instances whose endpoint is late are told without it.
+# More branches, endpoints or snapshots than any project has. A longer list is an error, because the rest of it may hold
+# the branch that a safety check is about.
+_MAX_BELOW: Final = 10_000
+# For the endpoints of a page of instances. An instance whose endpoint is not read in time is returned without it.
 _PAGE_SECONDS: Final = 8.0
 _DAY_SECONDS: Final = 86_400
 # The SDK's classes of failures that come with a status in a response. An operation's failure has only a code.
@@ -60,10 +65,16 @@ class ProjectCalls(Workspace):
     flavour = Flavour.AUTOSCALING
 
     async def outcome_of(self, operation: str) -> OperationOutcome:
-        """The outcome of one of the platform's operations. One that the platform does not know any more is done."""
-        found = await self._client.find(Action.GET_OPERATION, lambda client: client.postgres.get_operation(operation))
-        if found is None or found.error is None:
-            return OperationOutcome(done=found is None or bool(found.done), failure=None)
+        """The outcome of one of the platform's operations. One that it does not know, or does not show us, is done."""
+        try:
+            found = await self._client.call(
+                Action.GET_OPERATION, lambda client: client.postgres.get_operation(operation)
+            )
+        except (ForbiddenError, PlatformError):
+            # Whether its call has had its effect is what a read of the resource shows.
+            return OperationOutcome(done=True, failure=None)
+        if found.error is None:
+            return OperationOutcome(done=bool(found.done), failure=None)
         code = found.error.error_code.value if found.error.error_code else "UNKNOWN"
         kind = _FAILURES.get(code) or ERROR_CODE_MAPPING.get(code, DatabricksError)
         error = kind(found.error.message or "", error_code=code)
@@ -74,31 +85,30 @@ class ProjectCalls(Workspace):
         found = await self._project(name)
         if found is None or found.delete_time is not None:
             return None
-        return read_project(found, await self._main_endpoint(found))
+        branch = await self._default_branch(found)
+        endpoints = await self.endpoints(branch) if branch else ()
+        # A branch has one at most.
+        main = next((one for one in endpoints if one.kind is EndpointKind.READ_WRITE), None)
+        return with_endpoint(read_project(found), branch, main)
 
     async def deleted_instance(self, name: str) -> Instance | None:
         """The deleted project with this name. Some reads of the platform show it, and the list always does."""
         found = await self._project(name)
         if found is None:
             found = await self._client.call(Action.LIST_PROJECTS, lambda client: _listed_project(client, name))
-        return read_project(found, None) if found and found.delete_time is not None else None
+        return read_project(found) if found and found.delete_time is not None else None
 
     async def instances(self, *, size: int, token: str | None) -> InstancePage:
         """One page of projects, at most 100, without their endpoints."""
 
         def request(client: WorkspaceClient) -> InstancePage:
-            # Not by the SDK's own method, which fetches all pages: one page of ours is one page of the platform.
-            query: dict[str, Any] = {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})}
-            answer = client.api_client.do(
-                "GET", "/api/2.0/postgres/projects", query=query, headers={"Accept": "application/json"}
-            )
-            page = api.ListProjectsResponse.from_dict(answer)
-            return InstancePage([read_project(one, None) for one in page.projects or []], page.next_page_token or None)
+            page = api.ListProjectsResponse.from_dict(list_page(client, "/api/2.0/postgres/projects", size, token))
+            return InstancePage([read_project(one) for one in page.projects or []], page.next_page_token or None)
 
         return await self._client.call(Action.LIST_PROJECTS, request)
 
     async def in_full(self, instances: Sequence[Instance]) -> Sequence[Instance]:
-        """The same instances with their endpoints, by two calls for each, as far as these are answered in time."""
+        """The same instances with their endpoints, by two calls for each, as far as they are answered in time."""
         tasks = [asyncio.create_task(self.instance(one.name), name="project") for one in instances]
         for task in tasks:
             # If this task is cancelled, nobody awaits the calls under way.
@@ -115,15 +125,8 @@ class ProjectCalls(Workspace):
     async def create_instance(self, spec: InstanceSpec) -> str | None:
         """Request a new project, with a branch and an endpoint."""
         spec = spec.with_defaults(Flavour.AUTOSCALING)
-        nodes = spec.node_count or 1
-        endpoint = api.InitialEndpointSpec(
-            autoscaling_limit_min_cu=spec.min_cu,
-            autoscaling_limit_max_cu=spec.max_cu,
-            group=api.EndpointGroupSpec(nodes, nodes, enable_readable_secondaries=bool(spec.readable_secondaries)),
-            **suspension(spec.suspend_after_seconds or NEVER),
-        )
         wanted = api.Project(
-            initial_endpoint_spec=endpoint,
+            initial_endpoint_spec=api.InitialEndpointSpec(**new_endpoint(spec)),
             spec=api.ProjectSpec(
                 display_name=spec.name,
                 history_retention_duration=duration((spec.retention_days or 0) * _DAY_SECONDS),
@@ -163,7 +166,7 @@ class ProjectCalls(Workspace):
             autoscaling_limit_min_cu=change.min_cu,
             autoscaling_limit_max_cu=change.max_cu,
             disabled=change.stopped,
-            **({} if change.suspend_after_seconds is None else suspension(change.suspend_after_seconds)),
+            **({} if change.suspend_after_seconds is None else _suspension(change.suspend_after_seconds)),
         )
         if change.node_count is not None or change.readable_secondaries is not None:
             # The two limits of a group are the same number, so it is sent whole.
@@ -177,33 +180,36 @@ class ProjectCalls(Workspace):
         )
 
     async def delete_instance(self, name: str, *, purge: bool) -> str | None:
-        """Request the deletion of a project. It keeps its name and can be had back, unless it is purged."""
+        """Request the deletion of a project. It keeps its name and can be undeleted, unless it is purged."""
         return await self._delete(
             Action.DELETE_PROJECT,
             lambda client: client.postgres.delete_project(f"projects/{name}", purge=purge).name(),
         )
 
     async def undelete_instance(self, name: str) -> str | None:
-        """Request a deleted project back."""
+        """Request that a deleted project is undeleted."""
         return await self._client.call(
             Action.UNDELETE_PROJECT, lambda client: client.postgres.undelete_project(f"projects/{name}").name()
         )
 
     async def branches(self, instance: str) -> Sequence[Branch]:
-        """The branches of a project, at most 100; deleted ones that are not purged too."""
+        """The branches of a project; deleted ones that are not purged too."""
 
         def request(client: WorkspaceClient) -> list[Branch]:
             listed = client.postgres.list_branches(f"projects/{instance}", page_size=_MAX_LISTED, show_deleted=True)
-            return [read_branch(one) for one in itertools.islice(listed, _MAX_BELOW)]
+            return [read_branch(one) for one in all_of(listed, f"branches of {instance}") if one.name]
 
         return await self._client.find(Action.LIST_BRANCHES, request) or []
 
     async def endpoints(self, branch: str) -> Sequence[Endpoint]:
-        """The endpoints of the branch with this path, at most 100."""
+        """The endpoints of the branch with this path. One of an unknown kind is the main one if it is the only one."""
 
         def request(client: WorkspaceClient) -> list[Endpoint]:
             listed = client.postgres.list_endpoints(branch, page_size=_MAX_LISTED)
-            return [read_endpoint(one) for one in itertools.islice(listed, _MAX_BELOW)]
+            found = [read_endpoint(one) for one in all_of(listed, f"endpoints of {branch}") if one.name]
+            if [one.kind for one in found] == [EndpointKind.UNKNOWN]:
+                found[0] = replace(found[0], kind=EndpointKind.READ_WRITE)
+            return found
 
         return await self._client.find(Action.LIST_ENDPOINTS, request) or []
 
@@ -232,11 +238,19 @@ class ProjectCalls(Workspace):
         branches = await self.branches((project.name or "").rpartition("/")[2])
         return next((branch.path for branch in branches if branch.is_default), None)
 
-    async def _main_endpoint(self, project: api.Project) -> Endpoint | None:
-        """The read-write endpoint of the default branch. A branch has one at most."""
-        branch = await self._default_branch(project)
-        found = await self.endpoints(branch) if branch else ()
-        return next((one for one in found if one.kind is EndpointKind.READ_WRITE), None)
+
+def all_of(listed: Iterable[T], what: str) -> list[T]:
+    """All resources of a list.
+
+    Raises:
+        PlatformError: CONTROL_PLANE_REFUSED, the list goes on and on.
+    """
+    found = list(itertools.islice(listed, _MAX_BELOW + 1))
+    if len(found) > _MAX_BELOW:
+        raise PlatformError(
+            Reason.CONTROL_PLANE_REFUSED, f"The platform lists more than {_MAX_BELOW:,} {what}, so nothing is known."
+        )
+    return found
 
 
 def _listed_project(client: WorkspaceClient, name: str) -> api.Project | None:
@@ -257,7 +271,18 @@ def _endpoint_paths(change: InstanceChange) -> list[str]:
     return [path for path, value in paths.items() if value is not None] + (group if grouped else [])
 
 
-def suspension(seconds: int) -> dict[str, Any]:
+def new_endpoint(spec: InstanceSpec) -> dict[str, Any]:
+    """The fields of a new endpoint's spec: its limits and its computes."""
+    nodes = spec.node_count or 1
+    return {
+        "autoscaling_limit_min_cu": spec.min_cu,
+        "autoscaling_limit_max_cu": spec.max_cu,
+        "group": api.EndpointGroupSpec(nodes, nodes, enable_readable_secondaries=bool(spec.readable_secondaries)),
+        **_suspension(spec.suspend_after_seconds or NEVER),
+    }
+
+
+def _suspension(seconds: int) -> dict[str, Any]:
     """The fields of a spec that say after how many idle seconds an endpoint falls asleep."""
     return {"no_suspension": True} if seconds == NEVER else {"suspend_timeout_duration": duration(seconds)}
 
@@ -268,7 +293,7 @@ def mask(*paths: str) -> FieldMask:
 
 
 def duration(seconds: int) -> Duration:
-    """So many seconds, as the SDK has them."""
-    so_long = Duration()
-    so_long.FromSeconds(seconds)
-    return so_long
+    """A protobuf Duration of this many seconds."""
+    found = Duration()
+    found.FromSeconds(seconds)
+    return found

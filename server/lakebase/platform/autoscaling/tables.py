@@ -1,23 +1,23 @@
-"""The calls to catalogs and synced tables of the Postgres API. Its reads tell little of what was asked for."""
+"""The calls to catalogs and synced tables of the Postgres API. Its reads tell little of their specs."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Self
 
 from databricks.sdk.service import postgres as api
 
 from schema.ports.administration import Catalog, branch_path
-from server.lakebase.platform.autoscaling.conversions import last_part, read_synced_table
+from schema.ports.instances import Flavour
+from server.lakebase.platform.autoscaling.conversions import last_part, read_synced_table, read_time
 from server.lakebase.platform.autoscaling.projects import ProjectCalls
 from server.lakebase.platform.failures import Action
 
 if TYPE_CHECKING:
     from schema.ports.administration import CatalogSpec, SyncedTable, SyncedTableSpec
-    from server.lakebase.platform.api import AskedFor
+    from server.lakebase.platform.api import AskedFor, OperationOutcome
     from server.settings import Settings
-
-_CATALOG, _TABLE = "catalog", "synced table"
 
 
 class TableCalls(ProjectCalls):
@@ -26,12 +26,22 @@ class TableCalls(ProjectCalls):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._asked: AskedFor | None = None
+        # The synced tables that are being created, by the platform's operation.
+        self._creations: dict[str | None, str] = {}
 
     def remembering(self, asked: AskedFor) -> Self:
-        """The same platform. It notes what it asks for, and adds to what it reads what was asked for."""
+        """The same platform. It remembers the specs of synced tables, and adds them to what it reads."""
         same = copy.copy(self)
         same._asked = asked  # noqa: SLF001 # the copy is of this class
         return same
+
+    async def outcome_of(self, operation: str) -> OperationOutcome:
+        """The outcome of one of the platform's operations. If it was a failed creation, its spec is forgotten."""
+        outcome = await super().outcome_of(operation)
+        created = self._creations.pop(operation, None) if outcome.done else None
+        if created and outcome.failure and self._asked:
+            await self._asked.forget(created)
+        return outcome
 
     async def catalog(self, name: str) -> Catalog | None:
         """The database catalog with this name; None if it is another kind of catalog."""
@@ -42,7 +52,14 @@ class TableCalls(ProjectCalls):
             return None
         status = found.status or api.CatalogCatalogStatus(postgres_database=None)
         project = status.project or (status.branch or "").partition("/branches/")[0]
-        return Catalog(name, found.uid, last_part(project), status.postgres_database, last_part(status.branch))
+        return Catalog(
+            name,
+            found.uid,
+            last_part(project),
+            status.postgres_database,
+            last_part(status.branch),
+            Flavour.AUTOSCALING,
+        )
 
     async def create_catalog(self, spec: CatalogSpec) -> str | None:
         """Request a catalog that registers a database of a branch; of the default branch if the spec names none."""
@@ -55,7 +72,6 @@ class TableCalls(ProjectCalls):
                 create_database_if_missing=spec.create_database,
             )
         )
-        await self._note(_CATALOG, spec.name, {"create_database": spec.create_database})
         return await self._client.call(
             Action.CREATE_CATALOG, lambda client: client.postgres.create_catalog(wanted, spec.name).name()
         )
@@ -73,13 +89,18 @@ class TableCalls(ProjectCalls):
         )
         if found is None:
             return None
-        asked = await self._asked.of(_TABLE, name.lower(), found.uid) if self._asked else None
+        asked = await self._asked.of(name.lower(), found.uid, read_time(found.create_time)) if self._asked else None
         if asked is None or not (asked.get("branch") and asked.get("database_name")):
             # Whatever is in a catalog that registers a database is in that database. The catalog may have been hidden
             # when the table was asked for.
             registered = await self.catalog(name.partition(".")[0])
             if registered is not None:
-                asked = {**(asked or {}), "branch": registered.branch, "database_name": registered.database_name}
+                asked = {
+                    **(asked or {}),
+                    "instance_name": registered.instance_name,
+                    "branch": registered.branch,
+                    "database_name": registered.database_name,
+                }
         return read_synced_table(found, name, self._client.host, asked)
 
     async def identity_of(self, table: SyncedTable) -> str | None:
@@ -116,13 +137,17 @@ class TableCalls(ProjectCalls):
             "primary_key": list(spec.primary_key or ()),
             "timeseries_key": spec.timeseries_key,
             "policy": spec.policy,
+            "instance_name": instance,
             "database_name": database,
             "branch": last_part(path),
         }
-        await self._note(_TABLE, spec.name, asked)
-        return await self._client.call(
-            Action.CREATE_TABLE, lambda client: client.postgres.create_synced_table(wanted, spec.name).name()
-        )
+        name = spec.name.lower()
+        async with self._asked.asking(name, asked) if self._asked else nullcontext():
+            operation = await self._once.call(
+                Action.CREATE_TABLE, lambda client: client.postgres.create_synced_table(wanted, spec.name).name()
+            )
+        self._creations[operation] = name
+        return operation
 
     async def delete_synced_table(self, name: str) -> str | None:
         """Request the deletion of a synced table. Its PostgreSQL table stays."""
@@ -132,7 +157,3 @@ class TableCalls(ProjectCalls):
 
     async def _branch_path(self, instance: str, branch: str | None) -> str:
         return branch_path(instance, branch) if branch else await self.default_branch(instance)
-
-    async def _note(self, kind: str, name: str, spec: dict[str, Any]) -> None:
-        if self._asked is not None:
-            await self._asked.note(kind, name.lower(), spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from databricks.sdk.service import database as api
 
@@ -12,6 +12,7 @@ from schema.ports.instances import Flavour, InstancePage
 from server.lakebase.platform.api import OperationOutcome
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
+from server.lakebase.platform.sdk_client import list_page
 from server.lakebase.platform.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from schema.ports.branches import Branch, Endpoint
     from schema.ports.instances import Instance, InstanceChange, InstanceSpec
     from server.lakebase.platform.api import AskedFor
-
-# The largest page that the platform gives.
-_MAX_LISTED: Final = 100
 
 
 class ProvisionedPlatform(Workspace):
@@ -74,11 +72,7 @@ class ProvisionedPlatform(Workspace):
         """One page of instances, at most 100."""
 
         def request(client: WorkspaceClient) -> InstancePage:
-            # Not by the SDK's own method, which fetches all pages: one page of ours is one page of the platform.
-            query: dict[str, Any] = {"page_size": min(size, _MAX_LISTED), **({"page_token": token} if token else {})}
-            answer = client.api_client.do(
-                "GET", "/api/2.0/database/instances", query=query, headers={"Accept": "application/json"}
-            )
+            answer = list_page(client, "/api/2.0/database/instances", size, token)
             page = api.ListDatabaseInstancesResponse.from_dict(answer)
             return InstancePage(
                 [read_instance(one) for one in page.database_instances or []], page.next_page_token or None

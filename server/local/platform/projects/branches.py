@@ -133,7 +133,7 @@ class Branches:
         return self._operations.begin(name, DELETE)
 
     def undelete(self, project: str, branch: str) -> dict[str, Any]:
-        """Begin to have a deleted branch back. It does not expire any more."""
+        """Begin to undelete a branch. It does not expire any more."""
         owner = self._lookup.project(project)
         found = owner.branches.get(branch)
         if found is None or found.purged:

@@ -148,7 +148,7 @@ class Projects:
         return self._operations.begin(found.name, DELETE)
 
     def undelete(self, project: str) -> dict[str, Any]:
-        """Begin to have a deleted project back."""
+        """Begin to undelete a project."""
         found = self._store.state.projects.get(project)
         if found is None or found.purged:
             raise absent("project")

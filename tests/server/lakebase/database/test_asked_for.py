@@ -1,28 +1,37 @@
-"""What was asked of the platform: who knows it later, and for which resource."""
+"""What was asked of the platform: who knows it later, and of which synced table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from schema.errors import ApiError, ForbiddenError, PlatformError, Reason, UnavailableError
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.asked_for import AskedForStore
 from server.lakebase.database.own_tables import OwnTables
 from tests.server.lakebase.conftest import SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import asyncpg
 
-TABLE = ("synced table", "orders.public.orders_synced")
-SPEC = {"source": "samples.tpch.orders", "primary_key": ["o_orderkey"], "timeseries_key": None, "branch": "production"}
+TABLE: Final = "orders.public.orders_synced"
+SPEC: Final = {"source": "samples.tpch.orders", "primary_key": ["o_orderkey"], "branch": "production"}
+OTHER: Final = {**SPEC, "source": "samples.tpch.customer"}
+FORBIDDEN: Final = ForbiddenError(Reason.PERMISSION_MISSING, "No.")
+TAKEN: Final = PlatformError(Reason.SPEC_CONFLICT, "There is one.")
+LOST: Final = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "No answer.")
 
 
-@pytest.fixture(autouse=True)
-async def _nothing_asked(arguments: tuple[Any, ...], database: asyncpg.Connection) -> None:
-    """Nothing was asked for yet."""
-    assert arguments
+@pytest.fixture
+async def process(arguments: tuple[Any, ...], database: asyncpg.Connection) -> Callable[[], AskedForStore]:
+    """Makes the store of another process. Nothing was asked for yet."""
     await database.execute(f"DELETE FROM {SCHEMA}.asked_for")
+    return lambda: AskedForStore(OwnTables(*arguments))
 
 
 class NoDatabase(OwnTables):
@@ -37,46 +46,118 @@ class NoDatabase(OwnTables):
         return await super().rows(*arguments)
 
 
-async def test_what_was_asked_for_is_known_to_every_process(arguments: tuple[Any, ...]) -> None:
-    """Of the resource that is there since, and not of a later one of the same name."""
-    await AskedForStore(OwnTables(*arguments)).note(*TABLE, SPEC)
-    other, third = (AskedForStore(OwnTables(*arguments)) for _ in range(2))
-    assert await other.of(*TABLE, "uid-1") == SPEC
-    assert await third.of(*TABLE, "uid-2") is None
-    assert await other.of(*TABLE, "uid-2") is None
-    assert await third.of(*TABLE, "uid-1") == SPEC
-    assert await third.of("catalog", TABLE[1], "uid-1") is None
+async def ask(store: AskedForStore, spec: Mapping[str, Any], *, answer: ApiError | None = None) -> None:
+    """Request a table, which the platform accepts or answers with an error."""
+    with suppress(ApiError):
+        async with store.asking(TABLE, spec):
+            if answer is not None:
+                raise answer
 
 
-async def test_what_is_asked_for_again_replaces_what_was_asked_before(arguments: tuple[Any, ...]) -> None:
-    """Also for a process that knew it."""
-    one, other = (AskedForStore(OwnTables(*arguments)) for _ in range(2))
-    await one.note(*TABLE, SPEC)
-    assert await other.of(*TABLE, "uid-1") == SPEC
-    await one.note(*TABLE, {**SPEC, "source": "samples.tpch.customer"})
-    again = await other.of(*TABLE, "uid-2")
-    assert again is not None
-    assert again["source"] == "samples.tpch.customer"
+async def of(store: AskedForStore, uid: str | None, *, later: float = 0) -> Mapping[str, Any] | None:
+    """What is known of the table that was created now or so many minutes later."""
+    return await store.of(TABLE, uid, datetime.now(UTC) + timedelta(minutes=later))
+
+
+@pytest.mark.parametrize("answer", [None, LOST])
+async def test_what_was_asked_for_is_known_to_every_process(
+    process: Callable[[], AskedForStore], answer: ApiError | None
+) -> None:
+    """Of the table that is there since, and not of a later one of the same name."""
+    await ask(process(), SPEC, answer=answer)
+    other, third = process(), process()
+    assert await of(other, "uid-1") == SPEC
+    assert await of(third, "uid-2") is None
+    assert await of(other, "uid-2") is None
+    assert await of(third, "uid-1") == SPEC
+    assert await of(third, "uid-1", later=600) == SPEC
+    assert await third.of("orders.public.another", "uid-1", None) is None
+
+
+async def test_what_is_asked_for_again_replaces_what_was_asked_before(process: Callable[[], AskedForStore]) -> None:
+    """Also for a process that knew it, and one that has asked for something else long ago."""
+    one, other = process(), process()
+    await ask(other, SPEC)
+    await ask(one, SPEC)
+    assert await of(one, "uid-1") == SPEC
+    await ask(one, OTHER)
+    assert await of(one, "uid-2") == OTHER
+    assert await of(other, "uid-2") == OTHER
+    assert await of(process(), "uid-2") == OTHER
+
+
+@pytest.mark.parametrize("answer", [FORBIDDEN, TAKEN])
+async def test_what_the_platform_refused_is_not_known_of_the_table_of_another_client(
+    process: Callable[[], AskedForStore], answer: ApiError
+) -> None:
+    """Neither in the process that asked nor in another one; and what was known of the table that exists still is."""
+    one = process()
+    await ask(one, OTHER, answer=answer)
+    assert await of(one, "uid-1") is None
+    assert await of(process(), "uid-1") is None
+    await ask(one, SPEC)
+    assert await of(one, "uid-2") == SPEC
+    await ask(one, OTHER, answer=answer)
+    assert await of(one, "uid-2") == SPEC
+    assert await of(process(), "uid-2") == SPEC
+
+
+async def test_a_table_that_is_seen_before_its_request_is_refused_is_another_clients(
+    process: Callable[[], AskedForStore],
+) -> None:
+    """Another client was faster, and the table was read while the request was under way."""
+    one = process()
+    with suppress(PlatformError):
+        async with one.asking(TABLE, OTHER):
+            assert await of(process(), "uid-1") == OTHER
+            raise TAKEN
+    assert await of(one, "uid-1") is None
+    assert await of(process(), "uid-1") is None
+
+
+async def test_the_refusal_of_a_repetition_leaves_what_an_earlier_request_asked_for(
+    process: Callable[[], AskedForStore],
+) -> None:
+    """The answer to the first one was lost, and its table is why the platform refuses the second."""
+    await ask(process(), SPEC, answer=LOST)
+    await ask(process(), SPEC, answer=TAKEN)
+    assert await of(process(), "uid-1") == SPEC
+
+
+async def test_a_table_that_was_created_at_another_time_is_another_clients(
+    process: Callable[[], AskedForStore],
+) -> None:
+    """The request was accepted, but failed; or nobody knows what became of it."""
+    one = process()
+    await ask(one, SPEC)
+    assert await of(one, "uid-1", later=6) is None
+    assert await of(process(), "uid-1", later=-6) is None
+    assert await of(one, None) == SPEC
+    await one.forget(TABLE)
+    assert await of(one, "uid-1") is None
+    assert await of(process(), "uid-1") is None
 
 
 async def test_a_copy_of_the_database_does_not_know_it(
-    arguments: tuple[Any, ...], database: asyncpg.Connection
+    process: Callable[[], AskedForStore], database: asyncpg.Connection
 ) -> None:
     """The row is of another home there."""
-    await AskedForStore(OwnTables(*arguments)).note(*TABLE, SPEC)
+    await ask(process(), SPEC)
     await database.execute(f"UPDATE {SCHEMA}.asked_for SET home = 'another'")
-    assert await AskedForStore(OwnTables(*arguments)).of(*TABLE, "uid-1") is None
+    copy = process()
+    assert await of(copy, "uid-1") is None
+    await ask(copy, OTHER)
+    assert await of(process(), "uid-1") == OTHER
 
 
-async def test_what_was_asked_for_without_a_database_is_written_once_there_is_one(arguments: tuple[Any, ...]) -> None:
+async def test_what_was_asked_for_without_a_database_is_written_once_there_is_one(
+    process: Callable[[], AskedForStore], arguments: tuple[Any, ...]
+) -> None:
     """As while everything is being provisioned."""
     tables = NoDatabase(*arguments)
     store = AskedForStore(tables)
-    await store.note("catalog", "orders", {"create_database": True})
-    await store.note(*TABLE, SPEC)
-    assert await store.of(*TABLE, "uid-1") == SPEC
+    await ask(store, SPEC)
+    assert await of(store, "uid-1") == SPEC
     tables.absent = False
-    assert await store.of(*TABLE, "uid-1") == SPEC
-    other = AskedForStore(OwnTables(*arguments))
-    assert await other.of(*TABLE, "uid-1") == SPEC
-    assert await other.of("catalog", "orders", None) == {"create_database": True}
+    assert await of(store, "uid-1") == SPEC
+    assert await of(process(), "uid-1") == SPEC

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,6 +55,32 @@ async def test_a_platform_that_answers_no_call_holds_a_few_threads() -> None:
         client.close()
 
 
+async def test_a_call_that_nobody_waits_for_any_more_does_not_begin() -> None:
+    """It waits for a thread, and would keep later calls waiting: a page of instances gives up many at once."""
+    begun: list[int] = []
+    held, released = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        held.set()
+        released.wait(PATIENCE_SECONDS)
+
+    with running_directory() as directory:
+        given = {name.lower(): value for name, value in directory.settings().items()}
+        client = SdkClient(Settings(database_url="postgresql://h/db", **given), threads=1)
+        first = asyncio.create_task(client.call(Action.GET_GROUPS, hold))
+        await until(held.is_set)
+        waiting = [asyncio.create_task(client.call(Action.GET_GROUPS, lambda _: begun.append(1))) for _ in range(3)]
+        await asyncio.sleep(0)  # they are sent
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        released.set()
+        await first
+        assert await client.call(Action.GET_GROUPS, lambda _: 1) == 1
+        assert begun == []
+        client.close()
+
+
 def fail_in_a_ring(*_: object, **__: object) -> None:
     """Raise an error that was raised from one that was raised from it."""
     first, second = ValueError("no way to log in"), ValueError("nor another")
@@ -81,3 +109,16 @@ async def test_a_ring_of_exceptions_in_a_call_is_an_answer() -> None:
     assert refused.value.__cause__ is not None
     assert refused.value.__cause__.args == ("ValueError", "ValueError")
     client.close()
+
+
+@pytest.mark.parametrize("workspace", [None, "4711"])
+def test_a_page_is_asked_for_with_the_headers_of_the_sdk(workspace: str | None) -> None:
+    """A host that serves several workspaces has to know which one is meant."""
+    sent: list[dict[str, object]] = []
+    client: Any = SimpleNamespace(
+        config=SimpleNamespace(workspace_id=workspace),
+        api_client=SimpleNamespace(do=lambda *_, **given: sent.append(given)),
+    )
+    sdk_client.list_page(client, "/api/2.0/postgres/projects", 500, "token")
+    headers = {"Accept": "application/json", **({"X-Databricks-Workspace-Id": workspace} if workspace else {})}
+    assert sent == [{"query": {"page_size": 100, "page_token": "token"}, "headers": headers}]
