@@ -110,6 +110,11 @@ def branch_path(instance: str, branch: str) -> str:
     return f"projects/{instance}/branches/{branch}"
 
 
+def branch_name(path: str) -> str:
+    """The name of a branch, from its path."""
+    return path.rpartition("/")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class TableIndex:
     """An index on the PostgreSQL table. An invalid index is not used, and blocks a new one of its name."""

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind, PlanAction, branch_path
-from schema.ports.branches import EndpointKind
+from schema.ports.administration import OperationKind, PlanAction, branch_name, branch_path
+from schema.ports.branches import NEW_ENDPOINT, new_endpoint
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS
+from server.lakebase.plans.deletions import (
+    WAKES,
+    WAS_DELETED,
+    count_changes,
+    in_words,
+    kept_branch,
+    name_held,
+    undeletable,
+)
 from server.lakebase.plans.differences import branch_changes, branch_differences, describe, endpoint_changes, same_name
-from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.draft import CONFLICTS, EXISTS, SOURCE, step_adder
+from server.lakebase.plans.instance import size_in_words
 
 if TYPE_CHECKING:
     from schema.ports.administration import Configured
     from schema.ports.branches import Branch, BranchChange, BranchSpec
     from schema.ports.instances import Instance
+    from server.lakebase.plans.dependents import Dependents
     from server.lakebase.plans.draft import Draft
-    from server.lakebase.platform.api import Branching
     from server.lakebase.services import Services
 
 # The fact of an operation that holds the limits of an endpoint which its request leaves out.
 ENDPOINT_LIMITS: Final = "endpoint_limits"
+_LIMITS: Final = ("min_cu", "max_cu", "suspend_after_seconds", "readable_secondaries")
 
 
 class BranchPlans:
     """Adds the steps about one branch to a draft; `hosting` is the instance whose database keeps the operations."""
 
-    def __init__(self, services: Services, configured: Configured, *, hosting: str | None) -> None:
+    def __init__(
+        self, services: Services, dependents: Dependents, configured: Configured, *, hosting: str | None
+    ) -> None:
+        self._services = services
         self._platform = services.platform
-        self._postgres = services.postgres
+        self._dependents = dependents
         self._configured = configured
         self._hosting = hosting
-
-    @property
-    def _branching(self) -> Branching:
-        found: Branching = required(self._platform.branching)
-        return found
 
     async def create(self, draft: Draft) -> None:
         """Plan to create the branch, and its endpoint if the request asks for one."""
@@ -46,24 +54,16 @@ class BranchPlans:
         instance = await self._instance(draft, spec.instance_name)
         await self._create(draft, spec, instance)
 
-    async def _create(self, draft: Draft, spec: BranchSpec, instance: Instance | None) -> None:
+    async def _create(self, draft: Draft, spec: BranchSpec, instance: Instance | None) -> Branch | None:
+        """Plan to create the branch, unless it exists as wanted; return it if it exists."""
         resource = f"branch {spec.instance_name}/{spec.name}"
-        found = await self._branching.branch(spec.instance_name, spec.name) if instance else None
-        add = step_adder(draft, "create_branch", resource, exists=found is not None and found.deleted_at is None)
-        source = f"the branch {spec.source}" if spec.source else "the default branch"
-        source = f"the snapshot {spec.snapshot}" if spec.snapshot else source
-        moment = f" as of {spec.time or spec.lsn}" if spec.time or spec.lsn else ""
-        if found is not None and found.deleted_at is not None:
+        found = await self._services.branching.branch(spec.instance_name, spec.name) if instance else None
+        existing = found if found and found.deleted_at is None else None
+        add = step_adder(draft, "create_branch", resource, exists=existing is not None)
+        if found is not None and existing is None:
             add(PlanAction.NOTHING, "cannot be created: a deleted branch keeps its name")
-            until = f" until {found.purge_at:%Y-%m-%d %H:%M} UTC" if found.purge_at else " until it is purged"
-            draft.refuse(
-                Reason.NAME_HELD,
-                f"The deleted {resource} keeps its name{until}. Bring it back with undeleteDatabaseBranch, delete it "
-                "for good with deleteDatabaseBranch(purge: true), or choose another name.",
-                "name",
-                purge_at=found.purge_at,
-            )
-        elif found is not None and (differences := branch_differences(found, spec)):
+            draft.refuse(Reason.NAME_HELD, name_held(resource, found.purge_at), "name", purge_at=found.purge_at)
+        elif existing is not None and (differences := branch_differences(existing, spec)):
             add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
                 Reason.SPEC_CONFLICT,
@@ -71,63 +71,53 @@ class BranchPlans:
                 "name",
                 differences=differences,
             )
-        elif found is not None:
-            add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
+        elif existing is not None:
+            add(PlanAction.NOTHING, f"{EXISTS} ({existing.state.value})")
         else:
-            add(PlanAction.CREATE, f"is made from {source}{moment}; its storage costs from then on", costs=True)
             await self._check_source(draft, spec, instance)
+            if spec.source is None and spec.snapshot is None and instance and instance.branch:
+                spec = replace(spec, source=branch_name(instance.branch))
+            # The step does not look for the default branch again: another one may be the default by then.
+            draft.facts[SOURCE] = spec.source
+            source = f"the branch {spec.source}" if spec.source else "the default branch"
+            source = f"the snapshot {spec.snapshot}" if spec.snapshot else source
+            moment = f" as of {spec.time or spec.lsn}" if spec.time or spec.lsn else ""
+            add(PlanAction.CREATE, f"is made from {source}{moment}; its storage costs from then on", costs=True)
         if spec.endpoint:
-            await self._endpoint(draft, spec, exists=found is not None)
+            await self._endpoint(draft, spec, existing)
+        return existing
 
-    async def _endpoint(self, draft: Draft, spec: BranchSpec, *, exists: bool) -> None:
-        path = branch_path(spec.instance_name, spec.name)
-        found = [one for one in await self._platform.endpoints(path) if one.kind is EndpointKind.READ_WRITE]
+    async def _endpoint(self, draft: Draft, spec: BranchSpec, branch: Branch | None) -> None:
+        """Plan the endpoint of a new branch, or of the one that exists."""
+        found = await self._services.main_endpoint(branch.path) if branch else None
         resource = f"endpoint of branch {spec.instance_name}/{spec.name}"
+        add = step_adder(draft, "create_endpoint", resource, exists=found is not None)
         spec = replace(spec, **draft.facts.get(ENDPOINT_LIMITS, {}))
-        differences = endpoint_changes(found[0], spec) if exists and found else []
-        if differences:
-            message = describe(differences)
-            draft.add(
-                "create_endpoint",
-                PlanAction.UPDATE,
-                resource,
-                message,
-                exists=True,
-                differences=differences,
-                costs=True,
-            )
-        elif exists and found:
-            draft.add("create_endpoint", PlanAction.NOTHING, resource, f"exists ({found[0].state.value})", exists=True)
+        if found is None:
+            add(PlanAction.CREATE, f"is created with {size_in_words(new_endpoint(spec))}", costs=True)
+        elif differences := endpoint_changes(found, spec):
+            add(PlanAction.UPDATE, describe(differences), differences=differences, costs=True)
         else:
-            draft.add("create_endpoint", PlanAction.CREATE, resource, "is created", exists=False, costs=True)
+            add(PlanAction.NOTHING, f"exists ({found.state.value})")
 
     async def _check_source(self, draft: Draft, spec: BranchSpec, instance: Instance | None) -> None:
         """Refuse a source that does not exist, or a moment that is too far back."""
-        field = "to" if draft.request.kind is OperationKind.RESTORE else "from.time"
-        kept = instance.retention_seconds if instance else None
-        if spec.time is not None and kept is not None:
-            earliest = datetime.now(UTC) - timedelta(seconds=kept)
-            if datetime.fromisoformat(spec.time) < earliest:
-                draft.refuse(
-                    Reason.SETTING_INVALID,
-                    f"The history of {spec.instance_name} goes back to {earliest:%Y-%m-%d %H:%M} UTC, not to "
-                    f"{spec.time}.",
-                    field,
-                )
+        restores = draft.request.kind is OperationKind.RESTORE
+        if instance is not None:
+            draft.require_in_history(instance, spec.time, "to" if restores else "from.time")
         if spec.snapshot is not None:
-            names = [one.name for one in await self._branching.snapshots(spec.instance_name)]
+            names = [one.name for one in await self._services.branching.snapshots(spec.instance_name)]
             if spec.snapshot not in names:
                 draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no snapshot {spec.snapshot}.", "from.snapshot")
-        elif spec.source is not None:
-            source = await self._branching.branch(spec.instance_name, spec.source)
-            if source is None or source.deleted_at is not None:
-                draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no branch {spec.source}.", "from.branch")
+        elif spec.source is not None and not await self._services.existing_branch(spec.instance_name, spec.source):
+            field = "instanceName" if restores else "from.branch"
+            draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no branch {spec.source}.", field)
 
     async def update(self, draft: Draft) -> None:
         """Plan to change the properties that differ."""
         change: BranchChange = required(draft.request.branch_change)
         resource = f"branch {change.instance_name}/{change.name}"
-        found = await self._existing(change.instance_name, change.name)
+        found = await self._services.existing_branch(change.instance_name, change.name)
         add = step_adder(draft, "update_branch", resource, exists=found is not None)
         if found is None:
             add(PlanAction.NOTHING, "does not exist")
@@ -135,78 +125,70 @@ class BranchPlans:
             return
         draft.facts["branch_uid"] = found.uid
         differences = branch_changes(found, change)
-        add(
-            PlanAction.UPDATE if differences else PlanAction.NOTHING,
-            describe(differences) + self._default_message(change.instance_name, change.name, default=change.default)
-            if differences
-            else "is as wanted",
-            differences=differences,
-        )
+        if not differences:
+            add(PlanAction.NOTHING, "is as wanted")
+            return
+        message = describe(differences)
+        if change.default and not found.is_default:
+            message += await self._new_default(draft, found)
+        add(PlanAction.UPDATE, message, differences=differences)
 
-    def _default_message(self, instance: str, name: str, *, default: bool) -> str:
-        """What a new default branch means for the servers of the instance."""
-        if not default:
+    async def _new_default(self, draft: Draft, found: Branch) -> str:
+        """What a new default branch means for the servers of the instance. It needs an endpoint, as the instance's."""
+        endpoint = await self._services.main_endpoint(found.path)
+        if endpoint is None:
+            draft.refuse(
+                Reason.RESOURCE_NOT_READY,
+                f"The branch {found.instance_name}/{found.name} has no read-write endpoint, so the instance would have "
+                f'none. Give it one first, with createDatabaseBranch(name: "{found.name}", endpoint: {{}}).',
+                "default",
+            )
             return ""
         return (
             "; a server goes on serving the branch that its setting names: to serve this one, set LAKEBASE_ENDPOINT "
-            f"to {branch_path(instance, name)}/endpoints/primary"
+            f"to {endpoint.path}"
         )
 
     async def delete(self, draft: Draft) -> None:
         """Plan the deletion of the branch, or the purge of a deleted one."""
         instance, name = required(draft.request.instance_name), required(draft.request.branch_name)
         resource, purge = f"branch {instance}/{name}", draft.request.purge
-        found = await self._branching.branch(instance, name)
+        found = await self._services.branching.branch(instance, name)
         add = step_adder(draft, "delete_branch", resource, exists=found is not None)
+        serves = same_name(instance, self._hosting) and name == self._configured.branch
         draft.facts["branch_uid"] = found.uid if found else ""
-        draft.facts["hosts_operations"] = same_name(instance, self._hosting) and name == self._configured.branch
+        draft.facts["hosts_operations"] = serves
+        draft.facts[WAS_DELETED] = found is not None and found.deleted_at is not None
+        if serves:
+            draft.reserve_served(self._configured)
         if found is None:
             add(PlanAction.NOTHING, "does not exist")
             return
         if found.deleted_at is not None:
             if purge:
                 draft.status_changes_lost = None
-                add(PlanAction.DELETE, "is deleted already, and is now deleted for good")
+                add(PlanAction.DELETE, "is deleted already, and is now deleted for good; nothing can bring it back")
             else:
                 until = f" until {found.purge_at:%Y-%m-%d %H:%M} UTC" if found.purge_at else ""
                 add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseBranch brings it back{until}")
             return
-        draft.status_changes_lost = await self._postgres.count_changes(found.path)
-        held = "status changes that cannot be counted"
-        if draft.status_changes_lost is not None:
-            held = f"status changes: {draft.status_changes_lost:,}"
-        end = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
-        restorable = f"undeleteDatabaseBranch brings it back for {KEPT_DAYS} days, until {end:%Y-%m-%d %H:%M} UTC"
+        draft.status_changes_lost = await count_changes(self._services, found.path)
+        served = "; this server serves it, so that orders cannot be read afterwards" if serves else ""
         add(
             PlanAction.DELETE,
-            f"is deleted with all its databases ({held}); {'it cannot be had back' if purge else restorable}",
+            f"is deleted with all its databases ({in_words({'': draft.status_changes_lost})}; {WAKES}){served}; "
+            + ("nothing can bring it back" if purge else undeletable("Branch")),
         )
-        await self._refuse_to_delete(draft, found)
-
-    async def _refuse_to_delete(self, draft: Draft, found: Branch) -> None:
-        resource = f"branch {found.instance_name}/{found.name}"
-        if found.is_default:
-            draft.refuse(
-                Reason.RESOURCE_IN_USE,
-                f"The {resource} is the default branch. It goes with its instance, or after another branch is the "
-                "default one.",
-                "name",
-            )
-        if found.is_protected:
-            draft.refuse(
-                Reason.PROTECTED,
-                f"The {resource} is protected. Take the protection off it first, with updateDatabaseBranch(protected: "
-                "false).",
-                "name",
-            )
+        for reason, message in kept_branch(found).items():
+            draft.refuse(reason, message, "name")
         others = await self._platform.branches(found.instance_name)
-        below = [one.name for one in others if one.source == found.name and one.deleted_at is None]
-        draft.refuse_if_used(resource, [f"branch {name}" for name in sorted(below)], "name")
+        below = [f"branch {one.name}" for one in others if one.source == found.name and one.deleted_at is None]
+        draft.refuse_if_used(resource, [*sorted(below), *await self._dependents.of_branch(found)], "name")
 
     async def undelete(self, draft: Draft) -> None:
         """Plan to bring a deleted branch back."""
         instance, name = required(draft.request.instance_name), required(draft.request.branch_name)
-        resource, found = f"branch {instance}/{name}", await self._branching.branch(instance, name)
+        resource, found = f"branch {instance}/{name}", await self._services.branching.branch(instance, name)
         deleted = found is not None and found.deleted_at is not None
         add = step_adder(draft, "undelete_branch", resource, exists=found is not None and not deleted)
         if found is None:
@@ -227,40 +209,53 @@ class BranchPlans:
         """Plan a branch of a moment with an endpoint, which becomes the default branch."""
         spec: BranchSpec = required(draft.request.branch)
         instance = await self._instance(draft, spec.instance_name)
-        if instance is not None and not (instance.branch or "").endswith(f"/{spec.name}"):
-            # The new endpoint is as large as the present one, except where the request says otherwise.
-            named = {"min_cu": spec.min_cu, "max_cu": spec.max_cu, "suspend_after_seconds": spec.suspend_after_seconds}
-            draft.facts[ENDPOINT_LIMITS] = {
-                name: getattr(instance, name) if wanted is None else wanted for name, wanted in named.items()
-            }
-        await self._create(draft, spec, instance)
         if instance is None:
+            await self._create(draft, spec, None)
             return
-        found = await self._existing(spec.instance_name, spec.name)
-        present = (instance.branch or "").rpartition("/")[2]
-        since = datetime.fromisoformat(required(spec.time))
-        later = await self._postgres.count_changes(instance.server, since=since) if present != spec.name else 0
-        newer = "those status changes that are newer" if later is None else f"{later:,} newer status change(s)"
-        default = found is not None and found.is_default
+        default = branch_name(instance.branch) if instance.branch else None
+        serves = same_name(instance.name, self._hosting) and self._configured.branch is not None
+        restored = self._configured.branch if serves else default
+        if restored is not None and restored != spec.name:
+            spec = replace(spec, source=restored)
+            await self._keep_size(draft, spec)
+        found = await self._create(draft, spec, instance)
+        done = found is not None and found.is_default
         draft.add(
             "make_default",
-            PlanAction.NOTHING if default else PlanAction.UPDATE,
+            PlanAction.NOTHING if done else PlanAction.UPDATE,
             f"instance {spec.instance_name}",
-            "is the default branch already"
-            if default
-            else (
-                f"the branch {spec.name} becomes its default branch. The branch {present} stays as it is: only there "
-                f"are {newer} than {since:%Y-%m-%d %H:%M} UTC, and newer audit, operations and cursors of the feed. "
-                f"Catalogs go on showing {present}, and so does a server until LAKEBASE_ENDPOINT is "
-                f"{branch_path(spec.instance_name, spec.name)}/endpoints/primary"
-            ),
+            f"the branch {spec.name} is its default branch already"
+            if done
+            else await self._restored(spec, default, found),
             exists=True,
         )
 
-    async def _existing(self, instance: str, name: str) -> Branch | None:
-        """The branch with this name that is not deleted."""
-        found = await self._branching.branch(instance, name)
-        return None if found is None or found.deleted_at is not None else found
+    async def _keep_size(self, draft: Draft, spec: BranchSpec) -> None:
+        """Note that the new endpoint is as large as that of the source, except where the request says otherwise."""
+        present = await self._services.main_endpoint(branch_path(spec.instance_name, required(spec.source)))
+        if present is None:
+            return
+        wanted = {name: getattr(spec, name) for name in _LIMITS}
+        limits = {name: getattr(present, name) if given is None else given for name, given in wanted.items()}
+        nodes = max(2, present.size or 0) if limits["readable_secondaries"] else present.size
+        draft.facts[ENDPOINT_LIMITS] = {**limits, "node_count": nodes}
+
+    async def _restored(self, spec: BranchSpec, default: str | None, found: Branch | None) -> str:
+        """What the restore keeps where, and what shows it."""
+        endpoint = await self._services.main_endpoint(found.path) if found else None
+        path = endpoint.path if endpoint else f"{branch_path(spec.instance_name, spec.name)}/endpoints/{NEW_ENDPOINT}"
+        message = f"the branch {spec.name} becomes its default branch in place of {default}."
+        if spec.source is not None:
+            since = datetime.fromisoformat(required(spec.time))
+            server = branch_path(spec.instance_name, spec.source)
+            count = await count_changes(self._services, server, since=since)
+            changes = "the status changes" if count is None else f"{count:,} status change(s)"
+            message += (
+                f" The branch {spec.source} stays as it is: only it has {changes} after {since:%Y-%m-%d %H:%M:%S} UTC, "
+                f"and the audit entries, operations and feed cursors after that. Its catalogs and servers go on "
+                f"showing {spec.source}."
+            )
+        return f"{message} To serve the branch {spec.name}, set LAKEBASE_ENDPOINT to {path}"
 
     async def _instance(self, draft: Draft, name: str) -> Instance | None:
         found = await self._platform.instance(name)

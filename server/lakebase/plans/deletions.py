@@ -1,31 +1,60 @@
-"""What the deletion of an instance takes along, and until when it can be had back."""
+"""What the deletion of an instance or branch takes along, what prevents it, and until when it can be undone."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from schema.errors import Reason
 from schema.ports.instances import Flavour
+from server.lakebase.database.inspection import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from schema.ports.branches import Branch
     from schema.ports.instances import Instance
     from server.lakebase.services import Services
 
 # How long the platform keeps a deleted project that is not purged.
 KEPT_DAYS: Final = 7
+# The fact of an operation that purges what was deleted before it.
+WAS_DELETED: Final = "was_deleted"
+# For counting the status changes of one database server in a plan, which a client waits for. A step can wait longer for
+# one that wakes up.
+PLAN_SECONDS: Final = 5.0
+STEP_SECONDS: Final = 60.0
+# The plan counts status changes. A connection wakes what is asleep, and that costs.
+WAKES: Final = "counting them wakes what is asleep"
 
 
-async def changes_in(services: Services, instance: Instance, *, net: str | None = None) -> dict[str, int | None]:
+async def count_changes(
+    services: Services, server: str, *, seconds: float = PLAN_SECONDS, since: datetime = BEGINNING
+) -> int | None:
+    """The number of status changes on a server after a moment; None if they cannot be counted in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await services.postgres.count_changes(server, since=since)
+    except TimeoutError:
+        return None
+
+
+async def changes_in(
+    services: Services, instance: Instance, *, net: str | None = None, seconds: float = PLAN_SECONDS
+) -> dict[str, int | None]:
     """The number of status changes on each branch of an instance; None for a branch where they cannot be counted.
 
-    A branch has copies of the changes that its source had. An instance without branches counts as one. The branch
-    `net` is the safety net of the deletion itself: its changes are counted where they come from.
+    All branches are counted at once, in so many seconds. A branch has copies of the changes that its source had. An
+    instance without branches counts as one. The branch `net` is the safety net of the deletion itself: its changes are
+    counted where they come from.
     """
     if instance.flavour is Flavour.PROVISIONED:
-        return {"": await services.postgres.count_changes(instance.server)}
-    branches = [one for one in await services.platform.branches(instance.name) if one.deleted_at is None]
-    return {one.name: await services.postgres.count_changes(one.path) for one in branches if one.name != net}
+        return {"": await count_changes(services, instance.server, seconds=seconds)}
+    found = await services.platform.branches(instance.name)
+    branches = [one for one in found if one.deleted_at is None and one.name != net]
+    counts = await asyncio.gather(*(count_changes(services, one.path, seconds=seconds) for one in branches))
+    return {one.name: count for one, count in zip(branches, counts, strict=True)}
 
 
 def total(changes: Mapping[str, int | None]) -> int | None:
@@ -35,18 +64,42 @@ def total(changes: Mapping[str, int | None]) -> int | None:
 
 
 def in_words(changes: Mapping[str, int | None]) -> str:
-    """The status changes of each branch in words."""
+    """The status changes that are recorded on each branch, copies included, in words."""
     if None in changes.values():
         unknown = " and ".join(name for name, count in changes.items() if count is None and name)
         return f"status changes that cannot be counted{f' on {unknown}' if unknown else ''}"
+    recorded = "" if "" in changes else " recorded on its branches, copies included"
     counts = (f"{count:,} on {name}" if name else f"{count:,}" for name, count in changes.items())
-    return f"status changes: {', '.join(counts) or 0}"
+    return f"status changes{recorded}: {', '.join(counts) or 0}"
 
 
-def name_held(deleted: Instance) -> str:
-    """Why a deleted instance keeps a new one from being created, and what to do."""
-    until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else " until it is purged"
+def name_held(resource: str, purge_at: datetime | None) -> str:
+    """Why a deleted instance or branch ("branch orders-pg/dev") keeps its name from a new one, and what to do."""
+    until = f" until {purge_at:%Y-%m-%d %H:%M} UTC" if purge_at else " until it is purged"
+    of = "Instance" if resource.startswith("instance ") else "Branch"
     return (
-        f"The deleted instance {deleted.name} keeps its name{until}. Bring it back with undeleteDatabaseInstance, "
-        "delete it for good with deleteDatabaseInstance(purge: true), or choose another name."
+        f"The deleted {resource} keeps its name{until}. Bring it back with undeleteDatabase{of}, delete it for good "
+        f"with deleteDatabase{of}(purge: true), or choose another name."
     )
+
+
+def undeletable(of: str) -> str:
+    """How long an instance or branch that is deleted now can be brought back; `of` is "Instance" or "Branch"."""
+    until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
+    return f"undeleteDatabase{of} brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def kept_branch(found: Branch) -> dict[Reason, str]:
+    """Why the platform would not delete a branch, in sentences; empty if it would."""
+    resource, reasons = f"branch {found.instance_name}/{found.name}", {}
+    if found.is_default:
+        reasons[Reason.RESOURCE_IN_USE] = (
+            f"The {resource} is the default branch. It goes with its instance, or after another branch is the default "
+            "one."
+        )
+    if found.is_protected:
+        reasons[Reason.PROTECTED] = (
+            f"The {resource} is protected. Take the protection off it first, with updateDatabaseBranch(protected: "
+            "false)."
+        )
+    return reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
@@ -13,11 +14,13 @@ from server.lakebase.plans.differences import same_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import AdminRequest
+    from schema.ports.administration import AdminRequest, Configured
     from schema.ports.instances import Instance
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
+# The fact of an operation that holds the name of the branch which a branch or snapshot is made from.
+SOURCE: Final = "source"
 # The most dependents that a message names.
 _SHOWN_DEPENDENTS: Final = 10
 # Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
@@ -94,6 +97,20 @@ class Draft:
         elif instance.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}:
             message = f"The instance {instance.name} is {instance.state.value}. Wait until it is AVAILABLE."
             self.refuse(Reason.RESOURCE_NOT_READY, message, field_)
+
+    def require_in_history(self, instance: Instance, moment: str | None, field_: str) -> None:
+        """Refuse a moment before the history that the platform keeps of the instance, as far as that is known."""
+        if moment is None or instance.retention_seconds is None:
+            return
+        earliest = datetime.now(UTC) - timedelta(seconds=instance.retention_seconds)
+        if datetime.fromisoformat(moment) < earliest:
+            message = f"The history of {instance.name} goes back to {earliest:%Y-%m-%d %H:%M} UTC, not to {moment}."
+            self.refuse(Reason.SETTING_INVALID, message, field_)
+
+    def reserve_served(self, configured: Configured) -> None:
+        """Keep other operations off the configured catalog and table while their instance or branch changes."""
+        if configured.catalog_name and configured.table_name:
+            self.reserve(f"catalog {configured.catalog_name}", f"synced table {configured.table_name}")
 
     def deletes(self, resource: str) -> bool:
         """Whether a step of the plan deletes the resource."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import PlanAction
+from schema.ports.administration import PlanAction, branch_name
 from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState, limits_mistake
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.deletions import KEPT_DAYS, changes_in, in_words, name_held, total
+from server.lakebase.plans.deletions import WAKES, WAS_DELETED, changes_in, in_words, name_held, total, undeletable
 from server.lakebase.plans.differences import describe, instance_differences, pending_changes, same_name
 from server.lakebase.plans.draft import CONFLICTS, EXISTS, step_adder
 from server.lakebase.plans.safety_net import net_of
@@ -66,7 +66,7 @@ class InstancePlans:
             )
         else:
             add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
-            draft.awaits_platform = found.state is not InstanceState.AVAILABLE
+            draft.awaits_platform = found.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}
 
     async def _create(self, draft: Draft, spec: InstanceSpec, add: Callable[..., None]) -> None:
         resource, field, flavour = f"instance {spec.name}", draft.name_field("instance"), self._platform.flavour
@@ -75,10 +75,14 @@ class InstancePlans:
             return
         if deleted := await self._platform.deleted_instance(spec.name):
             add(PlanAction.NOTHING, "cannot be created: a deleted instance keeps its name")
-            draft.refuse(Reason.NAME_HELD, name_held(deleted), field, purge_at=deleted.purge_at)
+            draft.refuse(Reason.NAME_HELD, name_held(resource, deleted.purge_at), field, purge_at=deleted.purge_at)
             return
         made = spec.with_defaults(flavour)
-        add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
+        add(
+            PlanAction.CREATE,
+            f"is created with {size_in_words(made)}, {made.retention_days} days of retention",
+            costs=True,
+        )
         _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
         _require_limits(draft, made.min_cu, made.max_cu, "autoscaling.minCu" if spec.max_cu is None else None)
 
@@ -92,8 +96,12 @@ class InstancePlans:
             draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", "name")
             return
         draft.facts["instance_uid"] = found.uid
-        draft.facts["hosts_operations"] = same_name(change.name, self._hosting)
-        self._reserve_served_resources(draft, change.name)
+        draft.facts["hosts_operations"] = same_name(change.name, self._hosting) and self._is_served(found)
+        self._reserve_served(draft, change.name)
+        if found.flavour is Flavour.AUTOSCALING and found.endpoint is None and _changes_endpoint(change):
+            add(PlanAction.NOTHING, "cannot be changed: it has no read-write endpoint")
+            draft.refuse(Reason.RESOURCE_NOT_READY, _without_endpoint(found), "name")
+            return
         differences = pending_changes(found, change)
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
@@ -108,11 +116,11 @@ class InstancePlans:
             draft.refuse(Reason.RESOURCE_NOT_READY, f"The {resource} is being deleted.", "name")
         if not differences:
             add(PlanAction.NOTHING, "is as wanted")
-            draft.awaits_platform = found.state not in {InstanceState.AVAILABLE, InstanceState.STOPPED}
+            draft.awaits_platform = not found.settled
         elif change.stopped and not found.stopped:
             add(
                 PlanAction.STOP,
-                f"{describe(differences)}; its databases cannot be reached until it is started",
+                f"{describe(differences)}; {_databases(found)} cannot be reached until it is started",
                 differences=differences,
                 costs=_costs_more(found, change),
             )
@@ -131,7 +139,7 @@ class InstancePlans:
         found = await self._platform.instance(name)
         add = step_adder(draft, "delete_instance", f"instance {name}", exists=found is not None)
         draft.facts["hosts_operations"] = same_name(name, self._hosting)
-        self._reserve_served_resources(draft, name)
+        self._reserve_served(draft, name)
         if found is None:
             await self._purge(draft, name)
             return
@@ -143,11 +151,12 @@ class InstancePlans:
         changes = await changes_in(self._services, found, net=net_of(draft.facts))
         draft.status_changes_lost = total(changes)
         kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
-        held = f"({in_words(changes)}, and the audit; export-changes saves both)"
+        wakes = f"; {WAKES}" if found.flavour is Flavour.AUTOSCALING else ""
+        held = f"({in_words(changes)}, and the audit; export-changes saves both{wakes})"
         if kept:
-            message = f"is deleted with all its databases {held}; {_restorable()}"
+            message = f"is deleted with all its databases {held}; {undeletable('Instance')}"
         else:
-            message = f"is deleted for good, with all its databases {held}; it cannot be had back"
+            message = f"is deleted for good, with all its databases {held}; nothing can bring it back"
         add(PlanAction.DELETE, message)
         await self._refuse_if_protected(draft, name)
         draft.refuse_if_used(
@@ -158,13 +167,14 @@ class InstancePlans:
         """Plan to purge the deleted instance of this name, if there is one and this is asked for."""
         deleted = await self._platform.deleted_instance(name)
         draft.facts["instance_uid"] = deleted.uid if deleted else ""
+        draft.facts[WAS_DELETED] = deleted is not None
         add = step_adder(draft, "delete_instance", f"instance {name}", exists=deleted is not None)
         if deleted is None:
             add(PlanAction.NOTHING, "does not exist")
         elif draft.request.purge:
             # Nobody can count the status changes of a deleted instance.
             draft.status_changes_lost = None
-            add(PlanAction.DELETE, "is deleted already, and is now deleted for good; it cannot be had back")
+            add(PlanAction.DELETE, "is deleted already, and is now deleted for good; nothing can bring it back")
         else:
             until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
             add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseInstance brings it back{until}")
@@ -186,7 +196,7 @@ class InstancePlans:
         found = await self._platform.instance(name)
         deleted = None if found else await self._platform.deleted_instance(name)
         add = step_adder(draft, "undelete_instance", f"instance {name}", exists=found is not None)
-        self._reserve_served_resources(draft, name)
+        self._reserve_served(draft, name)
         if found is not None:
             add(PlanAction.NOTHING, f"is not deleted ({found.state.value})")
         elif deleted is None:
@@ -201,17 +211,31 @@ class InstancePlans:
             until = f"; this is possible until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
             add(PlanAction.UNDELETE, f"is brought back with all its databases{until}", costs=True)
 
-    def _reserve_served_resources(self, draft: Draft, name: str) -> None:
-        """Keep other operations off the configured catalog and table while their instance changes."""
-        catalog, table = self._configured.catalog_name, self._configured.table_name
-        if catalog and table and same_name(name, self._configured.instance_name):
-            draft.reserve(f"catalog {catalog}", f"synced table {table}")
+    def _reserve_served(self, draft: Draft, name: str) -> None:
+        if same_name(name, self._configured.instance_name):
+            draft.reserve_served(self._configured)
+
+    def _is_served(self, found: Instance) -> bool:
+        """Whether this server serves the default branch of its instance. Only that one's endpoint is changed."""
+        return found.branch is None or branch_name(found.branch) == self._configured.branch
 
 
-def _restorable() -> str:
-    """Until when an instance that is deleted now can be had back, in words."""
-    until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
-    return f"undeleteDatabaseInstance brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
+def _changes_endpoint(change: InstanceChange) -> bool:
+    """Whether a change is one of an endpoint. The history is that of the whole project."""
+    return replace(change, retention_days=None) != InstanceChange(change.name)
+
+
+def _without_endpoint(found: Instance) -> str:
+    branch = branch_name(found.branch) if found.branch else None
+    create = f', with createDatabaseBranch(name: "{branch}", endpoint: {{}})' if branch else ""
+    return (
+        f"The instance {found.name} has no read-write endpoint that could be changed. Wait if it is being created; "
+        f"otherwise give its default branch an endpoint first{create}."
+    )
+
+
+def _databases(found: Instance) -> str:
+    return f"the databases of its default branch {branch_name(found.branch)}" if found.branch else "its databases"
 
 
 def _require_limits(draft: Draft, least: float | None, most: float | None, field: str | None) -> None:
@@ -224,11 +248,15 @@ def _require_limits(draft: Draft, least: float | None, most: float | None, field
 
 
 def _costs_more(found: Instance, change: InstanceChange) -> bool:
-    # A larger size costs more at once, or when there is more to do. To stay awake costs even without anything to do.
+    # A larger size costs more at once, or when there is more to do. Staying awake for longer costs without any work. A
+    # longer history costs storage.
     limits = ((change.min_cu, found.min_cu), (change.max_cu, found.max_cu))
     if any(wanted is not None and (known is None or wanted > known) for wanted, known in limits):
         return True
-    if change.suspend_after_seconds == NEVER and found.suspend_after_seconds != NEVER:
+    awake, before = change.suspend_after_seconds, found.suspend_after_seconds
+    if awake is not None and before != NEVER and (awake == NEVER or before is None or awake > before):
+        return True
+    if change.retention_days and change.retention_days > (found.retention_days or 0):
         return True
     larger = _units(change.capacity) > _units(found.capacity) if change.capacity else False
     nodes = (change.node_count or 0) > (found.node_count or 1)
@@ -259,7 +287,8 @@ def _units(capacity: str | None) -> float:
         return 0.0
 
 
-def _properties(spec: InstanceSpec) -> str:
+def size_in_words(spec: InstanceSpec) -> str:
+    """The size of an instance or of an endpoint."""
     nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
     secondaries = ", readable secondaries" if spec.readable_secondaries else ""
     size = spec.capacity
@@ -267,4 +296,4 @@ def _properties(spec: InstanceSpec) -> str:
         seconds = spec.suspend_after_seconds
         sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
         size = f"{spec.min_cu:g} to {spec.max_cu:g} CU, {sleep}"
-    return f"{size}, {nodes}{secondaries}, {spec.retention_days} days of retention"
+    return f"{size}, {nodes}{secondaries}"

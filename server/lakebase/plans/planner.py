@@ -51,7 +51,7 @@ class Planner:
         self._catalogs = CatalogPlans(services, dependents)
         self._tables = SyncedTablePlans(services, configured, app_schema=app_schema)
         self._nets = SafetyNetPlans(services, store)
-        branches = BranchPlans(services, configured, hosting=hosting)
+        branches = BranchPlans(services, dependents, configured, hosting=hosting)
         snapshots = SnapshotPlans(services)
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {
             OperationKind.CREATE_INSTANCE: self._instances.create,

@@ -144,7 +144,7 @@ def test_a_restore_makes_a_branch_of_that_moment_the_default_one(platform: Local
     plan = operator.send("restoreDatabase", to=moment, name="restored", dryRun=True)["plan"]
     message = plan["steps"][-1]["message"]
     endpoint = f"projects/{INSTANCE}/branches/restored/endpoints/primary"
-    assert "1 newer status change(s)" in message
+    assert "only it has 1 status change(s) after" in message
     assert endpoint in message
     operator.done("restoreDatabase", to=moment, name="restored", acknowledgeCost=True)
     found = branches(operator)

@@ -10,8 +10,8 @@ from databricks.sdk.service import postgres as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schema.ports.administration import branch_path
-from schema.ports.branches import endpoint_change
-from schema.ports.instances import NEVER, Flavour, InstanceSpec
+from schema.ports.branches import NEW_ENDPOINT, endpoint_change, new_endpoint
+from schema.ports.instances import NEVER
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_snapshot
 from server.lakebase.platform.autoscaling.projects import ProjectCalls, duration, mask, suspension
 from server.lakebase.platform.failures import Action
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
 
 _MAX_SNAPSHOTS: Final = 100
-# The name of the endpoint that a branch gets on request, as that of a project's first branch.
-_ENDPOINT: Final = "primary"
 
 
 class BranchCalls(ProjectCalls):
@@ -62,13 +60,7 @@ class BranchCalls(ProjectCalls):
 
     async def create_endpoint(self, spec: BranchSpec) -> str | None:
         """Request the read-write endpoint of a branch. What the spec leaves out has the defaults of an instance."""
-        limits = InstanceSpec(
-            spec.name,
-            readable_secondaries=spec.readable_secondaries,
-            min_cu=spec.min_cu,
-            max_cu=spec.max_cu,
-            suspend_after_seconds=spec.suspend_after_seconds,
-        ).with_defaults(Flavour.AUTOSCALING)
+        limits = new_endpoint(spec)
         nodes = limits.node_count or 1
         wanted = api.EndpointSpec(
             api.EndpointType.ENDPOINT_TYPE_READ_WRITE,
@@ -80,14 +72,14 @@ class BranchCalls(ProjectCalls):
         parent = branch_path(spec.instance_name, spec.name)
         return await self._client.call(
             Action.CREATE_ENDPOINT,
-            lambda client: client.postgres.create_endpoint(parent, api.Endpoint(spec=wanted), _ENDPOINT).name(),
+            lambda client: client.postgres.create_endpoint(parent, api.Endpoint(spec=wanted), NEW_ENDPOINT).name(),
         )
 
     async def update_endpoint(self, endpoint: Endpoint, spec: BranchSpec) -> str | None:
         """Request that an endpoint has the limits that the spec names."""
         return await self._update_endpoint(
             endpoint.path,
-            endpoint_change(spec),
+            endpoint_change(endpoint, spec),
             nodes=endpoint.size,
             secondaries=endpoint.readable_secondaries,
         )
