@@ -23,31 +23,31 @@ KEPT_DAYS: Final = 7
 WAS_DELETED: Final = "was_deleted"
 # For counting the status changes of one database server in a plan, which a client waits for. A step can wait longer for
 # one that wakes up.
-PLAN_SECONDS: Final = 5.0
+_PLAN_SECONDS: Final = 5.0
 STEP_SECONDS: Final = 60.0
 # The plan counts status changes. A connection wakes what is asleep, and that costs.
 WAKES: Final = "counting them wakes what is asleep"
 
 
 async def count_changes(
-    services: Services, server: str, *, seconds: float = PLAN_SECONDS, since: datetime = BEGINNING
+    services: Services, server: str, *, seconds: float | None = None, since: datetime = BEGINNING
 ) -> int | None:
     """The number of status changes on a server after a moment; None if they cannot be counted in time."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds or _PLAN_SECONDS):
             return await services.postgres.count_changes(server, since=since)
     except TimeoutError:
         return None
 
 
 async def changes_in(
-    services: Services, instance: Instance, *, net: str | None = None, seconds: float = PLAN_SECONDS
+    services: Services, instance: Instance, *, net: str | None = None, seconds: float | None = None
 ) -> dict[str, int | None]:
     """The number of status changes on each branch of an instance; None for a branch where they cannot be counted.
 
-    All branches are counted at once, in so many seconds. A branch has copies of the changes that its source had. An
-    instance without branches counts as one. The branch `net` is the safety net of the deletion itself: its changes are
-    counted where they come from.
+    All branches are counted at once, in so many seconds, by default those of a plan. A branch has copies of the changes
+    that its source had. An instance without branches counts as one. The branch `net` is the safety net of the deletion
+    itself: its changes are counted where they come from.
     """
     if instance.flavour is Flavour.PROVISIONED:
         return {"": await count_changes(services, instance.server, seconds=seconds)}

@@ -231,7 +231,8 @@ async def create_snapshot(step: Step) -> str:
 
     async def look() -> bool:
         if await _snapshot(step, spec.instance_name, spec.name) is not None:
-            return True
+            creation.found()
+            return await creation.over()
         require_cost_acknowledged(step, resource)
         await creation.send(lambda: branching.create_snapshot(spec), REQUESTED, "requested")
         return False

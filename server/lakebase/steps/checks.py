@@ -25,7 +25,7 @@ DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
 # this long. One that does not appear is not ours.
 _APPEARS_SECONDS: Final = 5.0
-# How long a deletion waits for the platform's operation once its resource is gone.
+# How long a step waits for the platform's operation once the resource is there or gone, as it should be.
 _FREED_SECONDS: Final = 30.0
 # How often the platform's operation behind a call may fail for a reason that may pass.
 _OPERATION_ATTEMPTS: Final = 3
@@ -70,7 +70,7 @@ class Call:
         self._name = f"platform operation of {what}"
         self._times = f"failures of {what}"
         self._sent_at: float | None = None
-        self._gone_since: float | None = None
+        self._seen_since: float | None = None
 
     async def due(self) -> bool:
         """Whether the call should be sent now.
@@ -100,13 +100,14 @@ class Call:
             self._step.facts[self._name] = name
 
     async def over(self) -> bool:
-        """Whether the operation of a deletion is over, however it has ended: its resource is gone.
+        """Whether the operation is over, however it has ended: what it is for can be seen already.
 
-        Until then the platform may keep the name. After a while the operation counts as over: it may never end.
+        A resource that is gone may keep its name until then. After a while the operation counts as over: it may never
+        end.
         """
         name = self._step.facts.get(self._name)
-        self._gone_since = self._gone_since or time.monotonic()
-        if name is None or time.monotonic() - self._gone_since > _FREED_SECONDS:
+        self._seen_since = self._seen_since or time.monotonic()
+        if name is None or time.monotonic() - self._seen_since > _FREED_SECONDS:
             return True
         return (await self._step.services.platform.outcome_of(name)).done
 
@@ -168,6 +169,10 @@ class Creation:
             ApiError: why it has failed.
         """
         return await self._call.check(last=True)
+
+    async def over(self) -> bool:
+        """Whether the creation of a resource that can be seen is over, for one that has no state. As `check`."""
+        return await self.check() or await self._call.over()
 
     async def send(self, create: Callable[[], Awaitable[str | None]], progress: float, message: str) -> None:
         """Send the creation and report it, unless it was sent recently. Each look without the resource calls this.

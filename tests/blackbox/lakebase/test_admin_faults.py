@@ -217,6 +217,7 @@ def test_every_fault_at_every_call_for_a_safety_net_ends_in_exactly_one_net(
     assert [name.startswith(f"before-{kind}-") for name in nets(platform) - before] == [True]
     if kind == "teardown":
         send_until_done(operator, "teardownLakebase", **TEARDOWN)
+        wait_for(lambda: not any(flavour.counts(platform).values()), what=lambda: f"nothing: {platform.inventory()}")
     for name in nets(platform):
         # There may be ten branches.
         platform.workspace().postgres.delete_branch(f"projects/{INSTANCE}/branches/{name}", purge=True).wait()

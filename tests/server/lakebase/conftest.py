@@ -81,6 +81,8 @@ async def desk(platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch) -> Asyn
         for branch in await desk.services.platform.branches(INSTANCE):
             if branch.name == "production" and not branch.is_default:
                 desk.make_default("production")
-        for branch in await desk.services.platform.branches(INSTANCE):
+        left = await desk.services.platform.branches(INSTANCE)
+        # A branch goes before its source.
+        for branch in sorted(left, key=lambda one: str(one.created_at), reverse=True):
             if branch.name != "production":
                 desk.postgres.delete_branch(branch.path, purge=True).wait()

@@ -10,7 +10,7 @@ from databricks.sdk.service import postgres as api
 
 from schema.errors import Reason
 from schema.ports.administration import OperationKind, SyncPolicy
-from schema.ports.branches import Branch, BranchChange, BranchSpec, BranchState
+from schema.ports.branches import Branch, BranchChange, BranchSpec, BranchState, SnapshotSpec
 from schema.ports.instances import InstanceChange
 from server.lakebase.plans.differences import branch_differences
 from tests.server.lakebase.desk import PATH
@@ -171,12 +171,12 @@ async def test_a_branch_with_another_endpoint_is_described_as_it_is(desk: Desk) 
 
 async def test_a_restore_has_the_size_of_what_it_restores(desk: Desk) -> None:
     """Its nodes too, and the plan says them."""
-    change = InstanceChange(INSTANCE, min_cu=1, max_cu=2, node_count=2, readable_secondaries=True)
+    change = InstanceChange(INSTANCE, min_cu=1, max_cu=2, node_count=3, readable_secondaries=True)
     await desk.done(OperationKind.UPDATE_INSTANCE, change=change)
     wanted = BranchSpec(INSTANCE, "again", time=datetime.now(UTC).isoformat(), endpoint=True, default=True)
     draft = await desk.plan(OperationKind.RESTORE, branch=wanted)
     assert draft.steps[1].message.startswith("is created with 1 to 2 CU, ")
-    assert draft.steps[1].message.endswith(", 2 nodes, readable secondaries")
+    assert draft.steps[1].message.endswith(", 3 nodes, readable secondaries")
     await desk.run(draft)
     made, present = [await desk.services.main_endpoint(f"{PATH}/branches/{name}") for name in ("again", "production")]
     assert made
@@ -190,3 +190,12 @@ async def test_a_restore_has_the_size_of_what_it_restores(desk: Desk) -> None:
     alone = InstanceChange(INSTANCE, node_count=1, readable_secondaries=False)
     desk.make_default("production")
     await desk.done(OperationKind.UPDATE_INSTANCE, change=alone)
+
+
+async def test_a_snapshot_can_be_taken_of_a_branch_that_was_made_from_one(desk: Desk) -> None:
+    """Such a branch has no branch that it depends on."""
+    await desk.done(OperationKind.CREATE_SNAPSHOT, snapshot=SnapshotSpec(INSTANCE, "monday"))
+    await desk.done(OperationKind.CREATE_BRANCH, branch=spec(snapshot="monday"))
+    draft = await desk.plan(OperationKind.CREATE_SNAPSHOT, snapshot=SnapshotSpec(INSTANCE, "tuesday", source="dev"))
+    assert draft.refusals == []
+    await desk.done(OperationKind.DELETE_SNAPSHOT, instance_name=INSTANCE, snapshot_name="monday")

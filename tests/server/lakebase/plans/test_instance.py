@@ -17,6 +17,7 @@ from server.lakebase.plans.instance import _costs_more
 from server.lakebase.services import Services
 from tests.server.lakebase.desk import PATH, URL
 from tests.servers.operator import INSTANCE
+from tests.support.clock import in_virtual_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,12 +80,13 @@ class Branches:
         ]
 
 
+@in_virtual_time
 async def test_the_status_changes_of_all_branches_are_counted_at_once_and_one_that_is_dead_is_left_out() -> None:
     """Each sleeping branch takes its time to wake, and the client waits for the plan."""
     unused: Any = None
     platform, postgres = Branches(), Counting(3)
     services = Services(platform, unused, postgres, unused, unused)  # type: ignore[arg-type] # what the count uses of them
-    changes = await deletions.changes_in(services, instance(), seconds=0.2)
+    changes = await deletions.changes_in(services, instance(), seconds=5)
     assert changes == {"a": 1, "b": 1, "dead": None}
     assert deletions.total(changes) is None
     assert deletions.in_words(changes) == "status changes that cannot be counted on dead"
