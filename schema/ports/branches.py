@@ -142,7 +142,7 @@ class BranchSpec:
     node_count: int | None = None
 
 
-def new_endpoint(spec: BranchSpec) -> InstanceSpec:
+def endpoint_spec(spec: BranchSpec) -> InstanceSpec:
     """The size of a branch's new endpoint. What its spec leaves out has the defaults of an instance."""
     return InstanceSpec(
         spec.name,

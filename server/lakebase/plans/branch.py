@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.ports.administration import OperationKind, PlanAction, branch_name, branch_path
-from schema.ports.branches import NEW_ENDPOINT, new_endpoint
+from schema.ports.branches import NEW_ENDPOINT, endpoint_spec
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.deletions import (
     WAKES,
@@ -94,7 +94,7 @@ class BranchPlans:
         add = step_adder(draft, "create_endpoint", resource, exists=found is not None)
         spec = replace(spec, **draft.facts.get(ENDPOINT_LIMITS, {}))
         if found is None:
-            add(PlanAction.CREATE, f"is created with {size_in_words(new_endpoint(spec))}", costs=True)
+            add(PlanAction.CREATE, f"is created with {size_in_words(endpoint_spec(spec))}", costs=True)
         elif differences := endpoint_changes(found, spec):
             add(PlanAction.UPDATE, describe(differences), differences=differences, costs=True)
         else:

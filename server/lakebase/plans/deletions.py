@@ -50,7 +50,7 @@ async def changes_in(
     itself: its changes are counted where they come from.
     """
     if instance.flavour is Flavour.PROVISIONED:
-        return {"": await count_changes(services, instance.server, seconds=seconds)}
+        return {"": await count_changes(services, instance.name, seconds=seconds)}
     found = await services.platform.branches(instance.name)
     branches = [one for one in found if one.deleted_at is None and one.name != net]
     counts = await asyncio.gather(*(count_changes(services, one.path, seconds=seconds) for one in branches))

@@ -10,7 +10,7 @@ from databricks.sdk.service import postgres as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schema.ports.administration import branch_path
-from schema.ports.branches import NEW_ENDPOINT, endpoint_change, new_endpoint
+from schema.ports.branches import NEW_ENDPOINT, endpoint_change, endpoint_spec
 from schema.ports.instances import NEVER
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_snapshot
 from server.lakebase.platform.autoscaling.projects import ProjectCalls, duration, mask, suspension
@@ -60,7 +60,7 @@ class BranchCalls(ProjectCalls):
 
     async def create_endpoint(self, spec: BranchSpec) -> str | None:
         """Request the read-write endpoint of a branch. What the spec leaves out has the defaults of an instance."""
-        limits = new_endpoint(spec)
+        limits = endpoint_spec(spec)
         nodes = limits.node_count or 1
         wanted = api.EndpointSpec(
             api.EndpointType.ENDPOINT_TYPE_READ_WRITE,
