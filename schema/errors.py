@@ -289,7 +289,8 @@ class Reason(Enum):
     NAMESAKE_FOUND = Kind(
         Code.CONFLICT,
         200,
-        "The name now belongs to another resource than when the deletion was planned. The server left it alone.",
+        "Since the deletion was planned, another resource has taken the name, or the deleted one was undeleted. "
+        "The server left it alone.",
         where="operation",
     )
     BEGUN_ELSEWHERE = Kind(

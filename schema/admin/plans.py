@@ -116,7 +116,10 @@ class Plan:
 
     steps: list[PlannedStep] = strawberry.field(description="The steps, in order.")
     status_changes_lost: int | None = strawberry.field(
-        description=("How many status changes would lose their only copy; null if they could not be counted.")
+        description=(
+            "How many status changes would lose their only copy; null if they could not be counted. Of an instance: "
+            "how many are recorded on its branches, each of which has copies of those that its source had."
+        )
     )
 
     @classmethod

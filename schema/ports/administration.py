@@ -108,6 +108,11 @@ def branch_path(instance: str, branch: str) -> str:
     return f"projects/{instance}/branches/{branch}"
 
 
+def branch_name(path: str) -> str:
+    """The name of a branch, from its path."""
+    return path.rpartition("/")[2]
+
+
 def _server(flavour: Flavour, instance: str | None, branch: str | None) -> str | None:
     if flavour is Flavour.PROVISIONED:
         return instance

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from schema.ports.instances import InstanceChange
+from schema.ports.instances import Flavour, InstanceChange, InstanceSpec
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+# The name of the endpoint that a branch gets on request, as that of an instance's first branch.
+NEW_ENDPOINT: Final = "primary"
 
 
 class BranchState(Enum):
@@ -47,7 +50,7 @@ class Branch:
     """A branch, as the platform reports it. What the platform does not report is None.
 
     `path` is projects/.../branches/..., by which its PostgreSQL is connected to. `source` is the name of the branch
-    that it was made from, at `source_time`.
+    that it was made from, at `source_time` and `source_lsn`.
     """
 
     path: str
@@ -65,6 +68,7 @@ class Branch:
     deleted_at: datetime | None
     purge_at: datetime | None
     size_bytes: int | None
+    source_lsn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +140,29 @@ class BranchSpec:
     suspend_after_seconds: int | None = None
     readable_secondaries: bool | None = None
     default: bool = False
+    node_count: int | None = None
 
 
-def endpoint_change(spec: BranchSpec) -> InstanceChange:
-    """The change of an endpoint to the limits that a branch's spec names. Two nodes answer reads at least."""
+def endpoint_spec(spec: BranchSpec) -> InstanceSpec:
+    """The size of a branch's new endpoint. What its spec leaves out has the defaults of an instance."""
+    return InstanceSpec(
+        spec.name,
+        node_count=spec.node_count,
+        readable_secondaries=spec.readable_secondaries,
+        min_cu=spec.min_cu,
+        max_cu=spec.max_cu,
+        suspend_after_seconds=spec.suspend_after_seconds,
+    ).with_defaults(Flavour.AUTOSCALING)
+
+
+def endpoint_change(found: Endpoint, spec: BranchSpec) -> InstanceChange:
+    """The change of an endpoint to the limits that a branch's spec names. Secondaries need two nodes at least."""
     return InstanceChange(
         spec.name,
         min_cu=spec.min_cu,
         max_cu=spec.max_cu,
         suspend_after_seconds=spec.suspend_after_seconds,
-        node_count=2 if spec.readable_secondaries else None,
+        node_count=spec.node_count or (max(2, found.size or 0) if spec.readable_secondaries else None),
         readable_secondaries=spec.readable_secondaries,
     )
 

@@ -96,6 +96,15 @@ class Instance:
         """The name by which its PostgreSQL is connected to; None if it is not known."""
         return self.name if self.flavour is Flavour.PROVISIONED else self.branch
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is in no state that passes by itself. Nobody knows that of an unknown one, so it may be final.
+
+        An instance whose default branch has no endpoint is not about to start: a client has to create the endpoint.
+        """
+        bare = self.flavour is Flavour.AUTOSCALING and self.endpoint is None and self.deleted_at is None
+        return bare or self.state in {InstanceState.AVAILABLE, InstanceState.STOPPED, InstanceState.UNKNOWN}
+
 
 @dataclass(frozen=True, slots=True)
 class InstancePage:

@@ -119,7 +119,12 @@ class UndeleteDatabaseBranchInput:
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
-@strawberry.input(description="A moment to which an instance is restored: a branch of that moment becomes its default.")
+@strawberry.input(
+    description=(
+        "A moment to which an instance is restored: a branch of that moment becomes its default. The branch that is "
+        "restored is the one that the server serves; of another instance, the default branch."
+    )
+)
 class RestoreDatabaseInput:
     """The input of restoreDatabase."""
 
@@ -129,7 +134,7 @@ class RestoreDatabaseInput:
         default=UNSET, description="The name of the new branch; `restored-` and the moment if absent."
     )
     autoscaling: AutoscalingInput | None = strawberry.field(
-        default=UNSET, description="The size of its endpoint; that of the present default branch if absent."
+        default=UNSET, description="The size of its endpoint; that of the restored branch's endpoint if absent."
     )
     acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)

@@ -70,6 +70,9 @@ class CatalogPlans:
         if draft.request.kind is OperationKind.CREATE_CATALOG:
             instance = await self._platform.instance(spec.instance_name)
             draft.require_available(spec.instance_name, instance, "instanceName")
+            if spec.branch:
+                # It must not be deleted meanwhile.
+                draft.reserve(f"branch {spec.instance_name}/{spec.branch}")
         await require_branch(draft, self._platform, spec.instance_name, spec.branch)
         if not spec.create_database and await self._lacks_database(spec):
             draft.refuse(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import PlanAction
+from schema.ports.administration import PlanAction, branch_name
 from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.drafts.deletions import KEPT_DAYS, changes_in, in_words, missing, name_held, total
+from server.lakebase.plans.drafts.deletions import (
+    WAKES,
+    WAS_DELETED,
+    changes_in,
+    in_words,
+    missing,
+    name_held,
+    total,
+    undeletable,
+)
 from server.lakebase.plans.drafts.differences import (
     describe,
     describe_changes,
@@ -74,7 +83,7 @@ class InstancePlans:
             )
         else:
             add(PlanAction.NOTHING, f"{EXISTS} ({found.state.value})")
-            draft.awaits_platform = found.state is not InstanceState.AVAILABLE
+            draft.awaits_platform = found.state not in {InstanceState.AVAILABLE, InstanceState.UNKNOWN}
 
     async def _create(self, draft: Draft, spec: InstanceSpec, add: Callable[..., None]) -> None:
         resource, field, flavour = f"instance {spec.name}", draft.name_field("instance"), self._platform.flavour
@@ -83,10 +92,14 @@ class InstancePlans:
             return
         if deleted := await self._platform.deleted_instance(spec.name):
             add(PlanAction.NOTHING, "cannot be created: a deleted instance keeps its name")
-            draft.refuse(Reason.NAME_HELD, name_held(deleted), field, purge_at=deleted.purge_at)
+            draft.refuse(Reason.NAME_HELD, name_held(resource, deleted.purge_at), field, purge_at=deleted.purge_at)
             return
         made = spec.with_defaults(flavour)
-        add(PlanAction.CREATE, f"is created with {_properties(made)}", costs=True)
+        add(
+            PlanAction.CREATE,
+            f"is created with {size_in_words(made)}, {made.retention_days} days of retention",
+            costs=True,
+        )
         _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
         draft.require_limits((spec.min_cu, spec.max_cu), (made.min_cu, made.max_cu))
 
@@ -100,8 +113,12 @@ class InstancePlans:
             draft.refuse(Reason.RESOURCE_NOT_FOUND, await missing(self._platform, change.name), "name")
             return
         draft.facts["instance_uid"] = found.uid
-        draft.facts["hosts_operations"] = same_name(change.name, self._hosting)
-        self._reserve_served_resources(draft, change.name)
+        draft.facts["hosts_operations"] = same_name(change.name, self._hosting) and self._is_served(found)
+        self._reserve_served(draft, change.name)
+        if found.flavour is Flavour.AUTOSCALING and found.endpoint is None and _changes_endpoint(change):
+            add(PlanAction.NOTHING, "cannot be changed: it has no read-write endpoint")
+            draft.refuse(Reason.RESOURCE_NOT_READY, _without_endpoint(found), "name")
+            return
         differences = pending_changes(found, change)
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
@@ -112,11 +129,11 @@ class InstancePlans:
         place = self._place(found)
         if not differences:
             add(PlanAction.NOTHING, f"is as wanted{place}")
-            draft.awaits_platform = found.state not in {InstanceState.AVAILABLE, InstanceState.STOPPED}
+            draft.awaits_platform = not found.settled
         elif change.stopped and not found.stopped:
             add(
                 PlanAction.STOP,
-                f"{describe_changes(differences)}; its databases cannot be reached until it is started{place}",
+                f"{describe_changes(differences)}; {_databases(found)} cannot be reached until it is started{place}",
                 differences=differences,
                 costs=_costs_more(found, change),
             )
@@ -142,7 +159,7 @@ class InstancePlans:
         found = await self._platform.instance(name)
         add = step_adder(draft, "delete_instance", f"instance {name}", exists=found is not None)
         draft.facts["hosts_operations"] = same_name(name, self._hosting)
-        self._reserve_served_resources(draft, name)
+        self._reserve_served(draft, name)
         if found is None:
             await self._purge(draft, name)
             return
@@ -154,11 +171,12 @@ class InstancePlans:
         changes = await changes_in(self._services, found, net=net_of(draft.facts))
         draft.status_changes_lost = total(changes)
         kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
-        held = f"({in_words(changes)}), and with the audit; export-changes saves changes and audit"
+        wakes = f"; {WAKES}" if found.flavour is Flavour.AUTOSCALING else ""
+        held = f"({in_words(changes)}{wakes}), and with the audit; export-changes saves changes and audit"
         if kept:
-            message = f"is deleted with all its databases {held}; {_restorable()}"
+            message = f"is deleted with all its databases {held}; {undeletable('Instance')}"
         else:
-            message = f"is deleted for good, with all its databases {held}; it cannot be had back"
+            message = f"is deleted for good, with all its databases {held}; nothing can bring it back"
         add(PlanAction.DELETE, message)
         await self._refuse_if_protected(draft, name)
         draft.refuse_if_used(
@@ -169,6 +187,7 @@ class InstancePlans:
         """Plan to purge the deleted instance of this name, if there is one and this is asked for."""
         deleted = await self._platform.deleted_instance(name)
         draft.facts["instance_uid"] = deleted.uid if deleted else ""
+        draft.facts[WAS_DELETED] = deleted is not None
         add = step_adder(draft, "delete_instance", f"instance {name}", exists=deleted is not None)
         if deleted is None:
             add(PlanAction.NOTHING, "does not exist")
@@ -177,8 +196,8 @@ class InstancePlans:
             draft.status_changes_lost = None
             add(
                 PlanAction.DELETE,
-                "is deleted already, and is now deleted for good: neither it nor its status changes, which cannot be "
-                "counted now, can be had back",
+                "is deleted already, and is now deleted for good; nothing can bring back the instance or its status "
+                "changes, which cannot be counted now",
             )
         else:
             until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else ""
@@ -201,7 +220,7 @@ class InstancePlans:
         found = await self._platform.instance(name)
         deleted = None if found else await self._platform.deleted_instance(name)
         add = step_adder(draft, "undelete_instance", f"instance {name}", exists=found is not None)
-        self._reserve_served_resources(draft, name)
+        self._reserve_served(draft, name)
         if found is not None:
             add(PlanAction.NOTHING, f"is not deleted ({found.state.value})")
         elif deleted is None:
@@ -220,25 +239,43 @@ class InstancePlans:
                 costs=True,
             )
 
-    def _reserve_served_resources(self, draft: Draft, name: str) -> None:
-        """Keep other operations off the configured catalog and table while their instance changes."""
-        catalog, table = self._configured.catalog_name, self._configured.table_name
-        if catalog and table and same_name(name, self._configured.instance_name):
-            draft.reserve(f"catalog {catalog}", f"synced table {table}")
+    def _reserve_served(self, draft: Draft, name: str) -> None:
+        if same_name(name, self._configured.instance_name):
+            draft.reserve_served(self._configured)
+
+    def _is_served(self, found: Instance) -> bool:
+        """Whether this server serves the default branch of its instance. Only that one's endpoint is changed."""
+        return found.branch is None or branch_name(found.branch) == self._configured.branch
 
 
-def _restorable() -> str:
-    """Until when an instance that is deleted now can be had back, in words."""
-    until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
-    return f"undeleteDatabaseInstance brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
+def _changes_endpoint(change: InstanceChange) -> bool:
+    """Whether a change is one of an endpoint. The history is that of the whole project."""
+    return replace(change, retention_days=None) != InstanceChange(change.name)
+
+
+def _without_endpoint(found: Instance) -> str:
+    branch = branch_name(found.branch) if found.branch else None
+    create = f', with createDatabaseBranch(name: "{branch}", endpoint: {{}})' if branch else ""
+    return (
+        f"The instance {found.name} has no read-write endpoint that could be changed. Wait if it is being created; "
+        f"otherwise give its default branch an endpoint first{create}."
+    )
+
+
+def _databases(found: Instance) -> str:
+    return f"the databases of its default branch {branch_name(found.branch)}" if found.branch else "its databases"
 
 
 def _costs_more(found: Instance, change: InstanceChange) -> bool:
-    # A larger size costs more at once, or when there is more to do. To stay awake costs even without anything to do.
+    # A larger size costs more at once, or when there is more to do. Staying awake for longer costs without any work. A
+    # longer history costs storage.
     limits = ((change.min_cu, found.min_cu), (change.max_cu, found.max_cu))
     if any(wanted is not None and (known is None or wanted > known) for wanted, known in limits):
         return True
-    if change.suspend_after_seconds == NEVER and found.suspend_after_seconds != NEVER:
+    awake, before = change.suspend_after_seconds, found.suspend_after_seconds
+    if awake is not None and before != NEVER and (awake == NEVER or before is None or awake > before):
+        return True
+    if change.retention_days and change.retention_days > (found.retention_days or 0):
         return True
     larger = _units(change.capacity) > _units(found.capacity) if change.capacity else False
     nodes = (change.node_count or 0) > (found.node_count or 1)
@@ -280,14 +317,13 @@ def _units(capacity: str | None) -> float:
         return 0.0
 
 
-def autoscaling(least: float | None, most: float | None, seconds: int | None) -> str:
-    """The limits of autoscaling in words."""
-    sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
-    return f"{least:g} to {most:g} CU, {sleep}"
-
-
-def _properties(spec: InstanceSpec) -> str:
+def size_in_words(spec: InstanceSpec) -> str:
+    """The size of an instance or of an endpoint."""
     nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
     secondaries = ", readable secondaries" if spec.readable_secondaries else ""
-    size = spec.capacity if spec.min_cu is None else autoscaling(spec.min_cu, spec.max_cu, spec.suspend_after_seconds)
-    return f"{size}, {nodes}{secondaries}, {spec.retention_days} days of retention"
+    size = spec.capacity
+    if spec.min_cu is not None:
+        seconds = spec.suspend_after_seconds
+        sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
+        size = f"{spec.min_cu:g} to {spec.max_cu:g} CU, {sleep}"
+    return f"{size}, {nodes}{secondaries}"

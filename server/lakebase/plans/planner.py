@@ -54,7 +54,7 @@ class Planner:
         self._catalogs = CatalogPlans(services, dependents, originals)
         self._tables = SyncedTablePlans(services, configured, originals, app_schema=app_schema)
         self._nets = SafetyNetPlans(services, store)
-        branches = BranchPlans(services, configured, hosting=hosting)
+        branches = BranchPlans(services, dependents, configured, hosting=hosting)
         snapshots = SnapshotPlans(services)
         self._originals = originals
         self._kinds: Mapping[OperationKind, Callable[[Draft], Awaitable[None]]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, UnavailableError
 from schema.ports.administration import OperationKind, OperationState, PlanAction, branch_path
-from schema.ports.branches import BranchState
+from schema.ports.branches import NEW_ENDPOINT, BranchState
 from server.lakebase.operations.operation import fingerprint_of, required
 from server.lakebase.plans.drafts.deletions import KEPT_DAYS
 
@@ -55,7 +55,7 @@ def way_back(net: Mapping[str, str], kind: OperationKind) -> str:
         f"the branch {name} keeps what {net['source']} had before this, until {_shown(net['expires_at'])}. To go back "
         f"to it: {undelete}createDatabaseBranch({named}, endpoint: {{}}), for an endpoint; "
         f"updateDatabaseBranch({named}, neverExpires: true), to keep it; "
-        f"LAKEBASE_ENDPOINT={branch_path(instance, name)}/endpoints/primary, to serve it"
+        f"LAKEBASE_ENDPOINT={branch_path(instance, name)}/endpoints/{NEW_ENDPOINT}, to serve it"
     )
 
 

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from schema.errors import PlatformError, Reason
 from schema.ports.administration import branch_path
-from schema.ports.branches import BranchSpec, BranchState, EndpointKind, EndpointState
+from schema.ports.branches import BranchSpec, BranchState, EndpointState
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.branch import ENDPOINT_LIMITS
+from server.lakebase.plans.drafts.deletions import STEP_SECONDS, count_changes, kept_branch
 from server.lakebase.plans.drafts.differences import branch_changes, branch_differences, describe, endpoint_changes
+from server.lakebase.plans.drafts.draft import SOURCE
 from server.lakebase.plans.safety_net import SAFETY_NET, way_back
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
     Absence,
+    Call,
     Creation,
-    PlatformOperation,
-    SentRecently,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,
     require_no_changes_lost,
+    require_not_undeleted,
     require_same,
     require_uid,
 )
 
 if TYPE_CHECKING:
     from schema.ports.branches import Branch, Snapshot
-    from server.lakebase.platform.api import Branching
     from server.lakebase.steps.step import Step
 
 
 async def create_branch(step: Step) -> str:
     """Create the branch, or find it as wanted, and wait until it is ready."""
-    await _create(step, required(step.request.branch))
+    spec = required(step.request.branch)
+    # The plan has looked for the default branch.
+    await _create(step, replace(spec, source=step.facts.get(SOURCE, spec.source)))
     return "the branch is there"
 
 
@@ -50,18 +54,18 @@ async def create_safety_net(step: Step) -> str:
 
 
 async def _create(step: Step, spec: BranchSpec) -> None:
-    branching = _branching(step)
+    branching = step.services.branching
     resource = f"branch {spec.instance_name}/{spec.name}"
     creation = Creation(step, resource)
 
     async def look() -> bool:
-        found = await _existing(step, spec.instance_name, spec.name)
+        found = await step.services.existing_branch(spec.instance_name, spec.name)
         if found is None:
             require_cost_acknowledged(step, resource)
             await creation.send(lambda: branching.create_branch(spec), REQUESTED, "requested")
             return False
         creation.found()
-        require_same(resource, branch_differences(found, spec))
+        require_same(resource, branch_differences(found, spec, created=True))
         if found.state is not BranchState.INIT:
             return True
         await creation.check()
@@ -73,88 +77,85 @@ async def _create(step: Step, spec: BranchSpec) -> None:
 
 async def create_endpoint(step: Step) -> str:
     """Create the read-write endpoint of the branch, or give the one that it has its limits; wait until it is there."""
-    branching = _branching(step)
+    branching = step.services.branching
     spec = replace(required(step.request.branch), **step.facts.get(ENDPOINT_LIMITS, {}))
     path, resource = branch_path(spec.instance_name, spec.name), f"endpoint of branch {spec.instance_name}/{spec.name}"
-    creation, update = Creation(step, resource), SentRecently()
-    updating = PlatformOperation(step, f"change of {resource}")
+    creation, update = Creation(step, resource), Call(step, f"change of {resource}")
+    paths: list[str] = []
 
     async def look() -> bool:
-        endpoints = await step.services.platform.endpoints(path)
-        found = next((one for one in endpoints if one.kind is EndpointKind.READ_WRITE), None)
+        found = await step.services.main_endpoint(path)
         if found is None:
             require_cost_acknowledged(step, resource)
             await creation.send(lambda: branching.create_endpoint(spec), REQUESTED, "requested; the platform starts it")
             return False
         creation.found()
+        paths.append(found.path)
         pending = endpoint_changes(found, spec)
         settled = found.state is not EndpointState.INIT and not found.changing
         if settled and not pending:
             return True
         await creation.check()
-        if await updating.check(last=True) and settled and update.due():
+        if await update.due() and settled:
             require_cost_acknowledged(step, resource)
-            await step.guard()
-            updating.note(await branching.update_endpoint(found, spec))
-            update.sent()
+            await update.send(lambda: branching.update_endpoint(found, spec))
         await step.report(
             0.5, f"requested: {describe(pending)}" if settled and pending else f"the endpoint is {found.state.value}"
         )
         return False
 
     await step.until(look)
-    return f"the endpoint is there: {path}/endpoints/primary"
+    return f"the endpoint is there: {paths[-1]}"
 
 
 async def make_default(step: Step) -> str:
     """Make the branch the default one of its instance, after a look that it is ready."""
-    spec, branching = required(step.request.branch), _branching(step)
-    change, changing = SentRecently(), PlatformOperation(step, f"change of instance {spec.instance_name}")
+    spec, services = required(step.request.branch), step.services
+    change = Call(step, f"change of instance {spec.instance_name}")
 
     async def look() -> bool:
-        found = await _existing(step, spec.instance_name, spec.name)
+        found = await services.existing_branch(spec.instance_name, spec.name)
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no branch {spec.name} any more.")
         if found.is_default:
             return True
-        if await changing.check(last=True) and found.state is BranchState.READY and change.due():
-            await step.guard()
-            changing.note(await branching.make_default(spec.instance_name, spec.name))
-            change.sent()
-            step.services.instances.forget(spec.instance_name)
-        await step.report(REQUESTED, "requested")
+        if await change.due() and found.state is not BranchState.INIT:
+            await change.send(lambda: services.branching.make_default(spec.instance_name, spec.name))
+            services.instances.forget(spec.instance_name)
+            await step.report(REQUESTED, "requested")
         return False
 
     await step.until(look)
-    path = branch_path(spec.instance_name, spec.name)
-    return f"it is the default branch; to serve it, set LAKEBASE_ENDPOINT to {path}/endpoints/primary"
+    endpoint = await services.main_endpoint(branch_path(spec.instance_name, spec.name))
+    serve = f"; to serve it, set LAKEBASE_ENDPOINT to {endpoint.path}" if endpoint else ""
+    return f"it is the default branch{serve}"
 
 
 async def update_branch(step: Step) -> str:
     """Request the properties that differ, and wait until they are as wanted."""
-    change, branching = required(step.request.branch_change), _branching(step)
+    change, services = required(step.request.branch_change), step.services
     if change.ttl_seconds:
         # The platform would count a duration from the creation of the branch, and ours counts from now.
         end = datetime.now(UTC) + timedelta(seconds=change.ttl_seconds)
         change = replace(change, ttl_seconds=None, expires_at=step.facts.setdefault("expires_at", end.isoformat()))
     resource = f"branch {change.instance_name}/{change.name}"
-    update, updating = SentRecently(), PlatformOperation(step, f"change of {resource}")
+    update = Call(step, f"change of {resource}")
+    switch = Call(step, f"change of the default branch of {change.instance_name}")
 
     async def look() -> bool:
-        found = await _existing(step, change.instance_name, change.name)
+        found = await services.existing_branch(change.instance_name, change.name)
         if found is None:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"There is no {resource} any more.")
         require_uid(resource, step.facts.get("branch_uid"), found.uid)
         pending = branch_changes(found, change)
         if not pending:
             return True
-        if await updating.check(last=True) and update.due():
-            await step.guard()
-            if any(one.field != "default" for one in pending):
-                updating.note(await branching.update_branch(change))
-            if change.default and not found.is_default:
-                updating.note(await branching.make_default(change.instance_name, change.name))
-            update.sent()
+        updated, switched = await update.due(), await switch.due()
+        if updated and any(one.field != "default" for one in pending):
+            await update.send(lambda: services.branching.update_branch(change))
+        if switched and any(one.field == "default" for one in pending):
+            await switch.send(lambda: services.branching.make_default(change.instance_name, change.name))
+            services.instances.forget(change.instance_name)
         await step.report(0.5, f"requested: {describe(pending)}")
         return False
 
@@ -165,43 +166,50 @@ async def update_branch(step: Step) -> str:
 async def delete_branch(step: Step) -> str:
     """Delete the branch that was planned for, or purge the deleted one, and wait until it is gone."""
     instance, name = required(step.request.instance_name), required(step.request.branch_name)
-    resource, purge, branching = f"branch {instance}/{name}", step.request.purge, _branching(step)
-    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
-    deleting = PlatformOperation(step, f"deletion of {resource}")
+    resource, purge, services = f"branch {instance}/{name}", step.request.purge, step.services
+    deletion = Call(step, f"deletion of {resource}", again=DELETE_AGAIN_SECONDS, repeated=True)
+    absence = Absence()
+    guard = partial(step.detach, deleting=True) if step.facts.get("hosts_operations") else None
 
     async def look() -> bool:
-        found = await branching.branch(instance, name)
+        found = await services.branching.branch(instance, name)
         if found is None or (found.deleted_at is not None and not purge):
-            return await deleting.over() and absence.confirmed()
+            return await deletion.over() and absence.confirmed()
         absence.reset()
         require_uid(resource, step.facts.get("branch_uid"), found.uid)
-        if await deleting.check() and deletion.due():
-            if found.deleted_at is None and not step.request.discard_status_changes:
-                lost = await step.services.postgres.count_changes(found.path)
-                require_no_changes_lost(step, resource, lost, sent=bool(step.facts.get("branch_sent")))
+        if found.deleted_at is None:
+            require_not_undeleted(step, resource)
+        if await deletion.due():
+            if found.deleted_at is None:
+                await _require_deletable(step, found)
             note_deletion_sent(step, "branch")
-            if step.facts.get("hosts_operations"):
-                await step.detach(deleting=True)
-            else:
-                await step.guard()
-            deleting.note(await branching.delete_branch(instance, name, purge=purge))
-            deletion.sent()
-            step.services.instances.forget(instance)
+            await deletion.send(lambda: services.branching.delete_branch(instance, name, purge=purge), guard=guard)
+            services.instances.forget(instance)
         await step.report(0.5, "requested")
         return False
 
     await step.until(look)
-    deleted = None if purge else await branching.branch(instance, name)
+    deleted = None if purge else await step.services.branching.branch(instance, name)
     until = deleted.purge_at if deleted else None
     restorable = f"; undeleteDatabaseBranch brings it back until {until:%Y-%m-%d %H:%M} UTC" if until else ""
     return deletion_message(step, "branch") + restorable
 
 
+async def _require_deletable(step: Step, found: Branch) -> None:
+    """Continue only if the branch may still be deleted, and no status change is lost against the operator's will."""
+    for reason, message in kept_branch(found).items():
+        raise PlatformError(reason, message)
+    if not step.request.discard_status_changes:
+        lost = await count_changes(step.services, found.path, seconds=STEP_SECONDS)
+        resource = f"branch {found.instance_name}/{found.name}"
+        require_no_changes_lost(step, resource, lost, sent=bool(step.facts.get("branch_sent")))
+
+
 async def undelete_branch(step: Step) -> str:
     """Bring the deleted branch back, and wait until it is there."""
     instance, name = required(step.request.instance_name), required(step.request.branch_name)
-    resource, branching = f"branch {instance}/{name}", _branching(step)
-    undeletion, undeleting = SentRecently(), PlatformOperation(step, f"undeletion of {resource}")
+    resource, branching = f"branch {instance}/{name}", step.services.branching
+    undeletion = Call(step, f"undeletion of {resource}", repeated=True)
 
     async def look() -> bool:
         found = await branching.branch(instance, name)
@@ -209,12 +217,10 @@ async def undelete_branch(step: Step) -> str:
             raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"The {resource} is purged: it cannot come back.")
         if found.deleted_at is None and found.state is not BranchState.INIT:
             return True
-        if await undeleting.check() and found.deleted_at is not None and undeletion.due():
+        if await undeletion.due() and found.deleted_at is not None:
             require_uid(resource, step.facts.get("branch_uid"), found.uid)
             require_cost_acknowledged(step, resource)
-            await step.guard()
-            undeleting.note(await branching.undelete_branch(instance, name))
-            undeletion.sent()
+            await undeletion.send(lambda: branching.undelete_branch(instance, name))
         await step.report(REQUESTED, "requested; the platform brings it back")
         return False
 
@@ -224,13 +230,15 @@ async def undelete_branch(step: Step) -> str:
 
 async def create_snapshot(step: Step) -> str:
     """Take the snapshot, or find it."""
-    spec, branching = required(step.request.snapshot), _branching(step)
+    spec, branching = required(step.request.snapshot), step.services.branching
+    spec = replace(spec, source=step.facts.get(SOURCE, spec.source))
     resource = f"snapshot {spec.instance_name}/{spec.name}"
     creation = Creation(step, resource)
 
     async def look() -> bool:
         if await _snapshot(step, spec.instance_name, spec.name) is not None:
-            return True
+            creation.found()
+            return await creation.over()
         require_cost_acknowledged(step, resource)
         await creation.send(lambda: branching.create_snapshot(spec), REQUESTED, "requested")
         return False
@@ -243,20 +251,18 @@ async def delete_snapshot(step: Step) -> str:
     """Delete the snapshot that was planned for, and wait until it is gone."""
     instance, name = required(step.request.instance_name), required(step.request.snapshot_name)
     resource = f"snapshot {instance}/{name}"
-    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
-    deleting = PlatformOperation(step, f"deletion of {resource}")
+    deletion = Call(step, f"deletion of {resource}", again=DELETE_AGAIN_SECONDS, repeated=True)
+    absence = Absence()
 
     async def look() -> bool:
         found = await _snapshot(step, instance, name)
         if found is None:
-            return await deleting.over() and absence.confirmed()
+            return await deletion.over() and absence.confirmed()
         absence.reset()
         require_uid(resource, step.facts.get("snapshot_uid"), found.uid)
-        if await deleting.check() and deletion.due():
+        if await deletion.due():
             note_deletion_sent(step, "snapshot")
-            await step.guard()
-            deleting.note(await _branching(step).delete_snapshot(instance, name))
-            deletion.sent()
+            await deletion.send(lambda: step.services.branching.delete_snapshot(instance, name))
         await step.report(0.5, "requested")
         return False
 
@@ -264,17 +270,6 @@ async def delete_snapshot(step: Step) -> str:
     return deletion_message(step, "snapshot")
 
 
-def _branching(step: Step) -> Branching:
-    found: Branching = required(step.services.platform.branching)
-    return found
-
-
-async def _existing(step: Step, instance: str, name: str) -> Branch | None:
-    """The branch with this name that is not deleted."""
-    found = await _branching(step).branch(instance, name)
-    return None if found is None or found.deleted_at is not None else found
-
-
 async def _snapshot(step: Step, instance: str, name: str) -> Snapshot | None:
-    found = await _branching(step).snapshots(instance)
+    found = await step.services.branching.snapshots(instance)
     return next((one for one in found if one.name == name), None)

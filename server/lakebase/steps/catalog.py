@@ -9,9 +9,8 @@ from server.lakebase.plans.drafts.differences import catalog_differences
 from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     Absence,
+    Call,
     Creation,
-    PlatformOperation,
-    SentRecently,
     deletion_message,
     note_deletion_sent,
     require_no_changes_lost,
@@ -43,24 +42,22 @@ async def create_catalog(step: Step) -> str:
 async def delete_catalog(step: Step) -> str:
     """Delete the catalog that was planned for, and wait until it is gone."""
     name = required(step.request.catalog_name)
-    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
-    deleting = PlatformOperation(step, f"deletion of catalog {name}")
+    deletion = Call(step, f"deletion of catalog {name}", again=DELETE_AGAIN_SECONDS, repeated=True)
+    absence = Absence()
 
     async def look() -> bool:
         found = await step.services.platform.catalog(name)
         if found is None:
             # The platform may still be freeing its name.
-            return await deleting.over() and absence.confirmed()
+            return await deletion.over() and absence.confirmed()
         absence.reset()
         require_uid(f"catalog {name}", step.facts.get("catalog_uid"), found.uid)
-        if await deleting.check() and deletion.due():
+        if await deletion.due():
             if found.database_name and not step.request.discard_status_changes:
                 lost = await step.services.postgres.count_changes(found.server, found.database_name)
                 require_no_changes_lost(step, f"catalog {name}", lost, sent=bool(step.facts.get("catalog_sent")))
             note_deletion_sent(step, "catalog")
-            await step.guard()
-            deleting.note(await step.services.platform.delete_catalog(name))
-            deletion.sent()
+            await deletion.send(lambda: step.services.platform.delete_catalog(name))
             await step.report(0.5, "requested")
         return False
 

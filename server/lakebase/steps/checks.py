@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from schema.errors import PlatformError, Reason, UnavailableError
+from schema.errors import PlatformError, Reason
+from server.lakebase.plans.drafts.deletions import WAS_DELETED
 from server.lakebase.plans.drafts.differences import describe
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from schema.ports.administration import Difference
     from server.lakebase.steps.step import Step
 
-# The platform may not show a new resource for a moment. Its creation is not repeated sooner than this, because the
-# platform would refuse it.
-_CREATE_AGAIN_SECONDS: Final = 20.0
+# The platform may not show the effect of a call for a moment. A call is not repeated sooner than this: the platform
+# would refuse a second creation.
+_AGAIN_SECONDS: Final = 20.0
 # The same for the start of a pipeline's run. Another run that was being stopped is over by then.
 _START_AGAIN_SECONDS: Final = 20.0
 # The same for deletions, which may be repeated sooner: a second one does no harm.
@@ -24,28 +25,12 @@ DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
 # this long. One that does not appear is not ours.
 _APPEARS_SECONDS: Final = 5.0
-# How long a deletion waits for the platform's operation once its resource is gone.
+# How long a step waits for the platform's operation once the resource is there or gone, as it should be.
 _FREED_SECONDS: Final = 30.0
 # How often the platform's operation behind a call may fail for a reason that may pass.
 _OPERATION_ATTEMPTS: Final = 3
 # The progress of a step that has sent its request.
 REQUESTED: Final = 0.05
-
-
-class SentRecently:
-    """A call that is not repeated while its effect may merely not be visible yet."""
-
-    def __init__(self, seconds: float = _CREATE_AGAIN_SECONDS) -> None:
-        self._seconds = seconds
-        self._sent_at: float | None = None
-
-    def due(self) -> bool:
-        """Whether the call should be sent now."""
-        return self._sent_at is None or time.monotonic() - self._sent_at > self._seconds
-
-    def sent(self) -> None:
-        """Note that the call was sent."""
-        self._sent_at = time.monotonic()
 
 
 class Absence:
@@ -64,43 +49,72 @@ class Absence:
         self._times = 0
 
 
-class PlatformOperation:
-    """The platform's own operation behind a call of a step. Its name is kept, and it is asked only for its error.
+class Call:
+    """A call that changes something, with the platform's own operation behind it.
 
-    Whether the call has had its effect is what a read of the resource shows.
+    It is not repeated while the operation runs, or while its effect may merely not be visible yet. The operation's name
+    is kept in the facts, and the platform is asked only for its failure: a read of the resource shows what is.
 
     Args:
         step: the step.
-        call: what the call does, "creation of instance orders-pg".
+        what: what the call does, "creation of instance orders-pg". One step's calls have different names.
+        again: after how many seconds it may be repeated.
+        repeated: whether it is sent again, a few times, if its operation fails for a reason that may pass.
     """
 
-    def __init__(self, step: Step, call: str) -> None:
+    def __init__(self, step: Step, what: str, *, again: float = _AGAIN_SECONDS, repeated: bool = False) -> None:
         self._step = step
-        self._call = call
-        self._name = f"platform operation of {call}"
-        self._gone_since: float | None = None
-        self._times = f"failures of {call}"
+        self._what = what
+        self._again = again
+        self._repeated = repeated
+        self._name = f"platform operation of {what}"
+        self._times = f"failures of {what}"
+        self._sent_at: float | None = None
+        self._seen_since: float | None = None
 
-    def note(self, name: str | None) -> None:
-        """Keep the name of the operation that a call has begun."""
+    async def due(self) -> bool:
+        """Whether the call should be sent now.
+
+        Raises:
+            ApiError: why its operation has failed.
+        """
+        over = await self.check()
+        return over and (self._sent_at is None or time.monotonic() - self._sent_at > self._again)
+
+    async def send(
+        self, request: Callable[[], Awaitable[str | None]], *, guard: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Send the call, which returns the name of the platform's operation if it has one.
+
+        Right before it, `guard` or else `Step.guard` confirms that this process still holds the operation.
+        """
+        await (guard or self._step.guard)()
+        try:
+            name = await request()
+        except PlatformError:
+            # A refusal is an answer, too. Any other failure may mean that the platform has not seen the call.
+            self._sent_at = time.monotonic()
+            raise
+        self._sent_at = time.monotonic()
         if name is not None:
             self._step.facts[self._name] = name
 
     async def over(self) -> bool:
-        """Whether the operation of a deletion is over, however it has ended: its resource is gone.
+        """Whether the operation is over, however it has ended: what it is for can be seen already.
 
-        Until then the platform may keep the name. After a while the operation counts as over: it may never end.
+        A resource that is gone may keep its name until then. After a while the operation counts as over: it may never
+        end.
         """
         name = self._step.facts.get(self._name)
-        self._gone_since = self._gone_since or time.monotonic()
-        if name is None or time.monotonic() - self._gone_since > _FREED_SECONDS:
+        self._seen_since = self._seen_since or time.monotonic()
+        if name is None or time.monotonic() - self._seen_since > _FREED_SECONDS:
             return True
         return (await self._step.services.platform.outcome_of(name)).done
 
     async def check(self, *, last: bool = False) -> bool:
-        """Continue only if the operation has not failed; return whether it is over, so that the call may be repeated.
+        """Continue only if the operation has not failed; return whether it is over.
 
-        A failure that may pass is forgotten, so that the call is sent again; but not with `last`, nor for ever.
+        After a failure that may pass the call is due at once, if it is `repeated`; but not with `last`, nor for ever.
 
         Raises:
             ApiError: why it has failed.
@@ -112,10 +126,11 @@ class PlatformOperation:
         if (failure := outcome.failure) is None:
             return outcome.done
         del self._step.facts[self._name]
+        self._sent_at = None
         times = self._step.facts[self._times] = self._step.facts.get(self._times, 0) + 1
-        if failure.retryable and (last or times >= _OPERATION_ATTEMPTS):
+        if failure.retryable and (last or not self._repeated or times >= _OPERATION_ATTEMPTS):
             raise PlatformError(
-                Reason.CONTROL_PLANE_REFUSED, f"The platform has failed in the {self._call}: {failure.message}"
+                Reason.CONTROL_PLANE_REFUSED, f"The platform has failed in the {self._what}: {failure.message}"
             )
         raise failure
 
@@ -136,8 +151,7 @@ class Creation:
         self._step = step
         self._resource = resource
         self._fact = f"creation of {resource} refused"
-        self._operation = PlatformOperation(step, f"creation of {resource}")
-        self._recently = SentRecently()
+        self._call = Call(step, f"creation of {resource}", repeated=True)
         self._missing_since: float | None = None
 
     def found(self) -> None:
@@ -145,13 +159,20 @@ class Creation:
         self._step.facts.pop(self._fact, None)
         self._missing_since = None
 
-    async def check(self) -> None:
+    async def check(self) -> bool:
         """Continue only if the platform has not failed in the creation of the resource, which exists, but is not ready.
+
+        Returns:
+            Whether the platform's operation is over.
 
         Raises:
             ApiError: why it has failed.
         """
-        await self._operation.check(last=True)
+        return await self._call.check(last=True)
+
+    async def over(self) -> bool:
+        """Whether the creation of a resource that can be seen is over, for one that has no state. As `check`."""
+        return await self.check() or await self._call.over()
 
     async def send(self, create: Callable[[], Awaitable[str | None]], progress: float, message: str) -> None:
         """Send the creation and report it, unless it was sent recently. Each look without the resource calls this.
@@ -162,23 +183,14 @@ class Creation:
         """
         if refusal := self._step.facts.get(self._fact):
             self._wait_for_it(refusal)
-            return
-        try:
-            over = await self._operation.check()
-        except UnavailableError:
-            # Only an operation that is over says why it has failed, so the creation can be sent again at once.
-            self._recently = SentRecently()
-            raise
-        if over and self._recently.due():
-            await self._step.guard()
+        elif await self._call.due():
             try:
-                self._operation.note(await create())
+                await self._call.send(create)
             except PlatformError as error:
                 if error.reason is not Reason.SPEC_CONFLICT:
                     raise
                 self._step.facts[self._fact] = error.message
                 message = f"{error.message} The server looks whether it is this {self._resource}."
-            self._recently.sent()
             await self._step.report(progress, message)
 
     def _wait_for_it(self, refusal: str) -> None:
@@ -201,21 +213,20 @@ class RunStart:
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._recently = SentRecently(_START_AGAIN_SECONDS)
+        self._call = Call(step, "start of a sync", again=_START_AGAIN_SECONDS)
         self._refusal = ""
 
-    async def send(self, start: Callable[[], Awaitable[None]]) -> str:
+    async def send(self, start: Callable[[], Awaitable[str | None]]) -> str:
         """Start the run, unless it was started recently. Return the platform's words if it refused; empty otherwise.
 
         Raises:
             PlatformError: SPEC_CONFLICT with the platform's words, if it refuses twice.
             ApiError: as `start` and `Step.guard` raise them.
         """
-        if self._recently.due():
-            await self._step.guard()
+        if await self._call.due():
             refused_before, self._refusal = self._refusal, ""
             try:
-                await start()
+                await self._call.send(start)
             except PlatformError as error:
                 if error.reason is not Reason.SPEC_CONFLICT:
                     raise
@@ -223,7 +234,6 @@ class RunStart:
                     message = f"{error.message} The pipeline has no run under way that could be the reason."
                     raise PlatformError(Reason.SPEC_CONFLICT, message) from error
                 self._refusal = f"{error.message} The server tries again."
-            self._recently.sent()
         return self._refusal
 
 
@@ -257,6 +267,20 @@ def require_uid(resource: str, planned: str | None, found: str | None) -> None:
     raise PlatformError(
         Reason.NAMESAKE_FOUND, f"Another {resource} exists by now: {before}. The new one was left alone."
     )
+
+
+def require_not_undeleted(step: Step, resource: str) -> None:
+    """Continue with the deletion of a live resource only if it was not planned as the purge of a deleted one.
+
+    Raises:
+        PlatformError: NAMESAKE_FOUND.
+    """
+    if step.facts.get(WAS_DELETED):
+        raise PlatformError(
+            Reason.NAMESAKE_FOUND,
+            f"The {resource} was undeleted after its purge was planned. It was left alone: send this again if it "
+            "should go nevertheless.",
+        )
 
 
 def require_cost_acknowledged(step: Step, resource: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
 from schema.ports.administration import SYNC_FAILED, SyncState
+from server.db.database import DatabaseAbsentError
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import table_differences
@@ -13,10 +14,9 @@ from server.lakebase.steps.checks import (
     DELETE_AGAIN_SECONDS,
     REQUESTED,
     Absence,
+    Call,
     Creation,
-    PlatformOperation,
     RunStart,
-    SentRecently,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,
@@ -68,13 +68,13 @@ async def create_synced_table(step: Step) -> str:
 async def delete_synced_table(step: Step) -> str:
     """Delete the synced table that was planned for, and its PostgreSQL table, which the platform may leave behind."""
     name, platform = required(step.request.table_name), step.services.platform
-    deletion, absence = SentRecently(DELETE_AGAIN_SECONDS), Absence()
-    deleting = PlatformOperation(step, f"deletion of synced table {name}")
+    deletion = Call(step, f"deletion of synced table {name}", again=DELETE_AGAIN_SECONDS, repeated=True)
+    absence = Absence()
 
     async def look() -> bool:
         found = await platform.synced_table(name)
         # The platform may still be freeing its name.
-        if found is None and not (await deleting.over() and absence.confirmed()):
+        if found is None and not (await deletion.over() and absence.confirmed()):
             return False
         if found is None:
             place = step.facts.get("place")
@@ -82,15 +82,13 @@ async def delete_synced_table(step: Step) -> str:
                 await step.report(0.9, "the platform left its PostgreSQL table behind, which is dropped now")
             return True
         absence.reset()
-        if await deleting.check() and deletion.due():
+        if await deletion.due():
             require_uid(f"synced table {name}", step.facts.get("table_uid"), await platform.identity_of(found))
             if found.server and found.database_name:
                 table = location_of(found)
                 step.facts["place"] = [table.instance, table.database, table.schema, table.table]
             note_deletion_sent(step, "table")
-            await step.guard()
-            deleting.note(await platform.delete_synced_table(name))
-            deletion.sent()
+            await deletion.send(lambda: platform.delete_synced_table(name))
         await step.report(0.5, f"the synced table is {found.state.value}")
         return False
 
@@ -105,13 +103,29 @@ async def keep_grants_and_indexes(step: Step) -> str:
     async def look() -> bool:
         found = await step.services.platform.synced_table(name)
         if found is not None and found.server and found.database_name:
-            present = await step.services.postgres.grants_and_indexes(location_of(found))
+            try:
+                present = await step.services.postgres.grants_and_indexes(location_of(found))
+            except DatabaseAbsentError:
+                if await _may_be_reached_later(step, found):
+                    raise
+                return True
             await step.services.grants_and_indexes.add(name, present)
             messages.append(f"kept: {len(present.grants)} grants, {len(present.indexes)} indexes")
         return True
 
     await step.until(look)
     return messages[-1]
+
+
+async def _may_be_reached_later(step: Step, found: SyncedTable) -> bool:
+    """Whether the database of a table that cannot be reached now is there: its instance is stopped, or is starting.
+
+    A table outlives its branch or instance in Unity Catalog. A branch without an endpoint keeps its PostgreSQL table.
+    """
+    platform = step.services.platform
+    if found.branch is not None:
+        return bool(await platform.endpoints(required(found.server)))
+    return found.instance_name is None or await platform.instance(found.instance_name) is not None
 
 
 async def sync_table(step: Step) -> str:

@@ -133,7 +133,7 @@ def test_it_is_resized_and_keeps_the_size_that_nobody_names(operator: Operator) 
     assert [found(operator)[name] for name in ("minCu", "maxCu", "suspendAfterSeconds")] == [1, 4, None]
     scaling = {"readableSecondaries": True}
     operator.persist("updateDatabaseInstance", name=INSTANCE, nodeCount=2, autoscaling=scaling, acknowledgeCost=True)
-    operator.persist("updateDatabaseInstance", name=INSTANCE, retentionWindowInDays=9)
+    operator.persist("updateDatabaseInstance", name=INSTANCE, retentionWindowInDays=9, acknowledgeCost=True)
     instance = found(operator)
     assert [instance[name] for name in ("nodeCount", "readableSecondaries", "retentionWindowInDays")] == [2, True, 9]
     assert [instance[name] for name in ("minCu", "maxCu")] == [1, 4]

@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from databricks.sdk.service.postgres import Project
 
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.lakebase.database.home import Home
 from tests.server.conftest import patient_settings
+from tests.server.lakebase.desk import opened_desk
+from tests.servers.operator import HASTE, INSTANCE
+from tests.servers.platform import AT_ONCE, platform_directory, running_platform
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     import asyncpg
 
     from server.db.pool import Pool
+    from tests.server.lakebase.desk import Desk
+    from tests.servers.platform import LocalPlatform
 
 SCHEMA = "run_operations"
 
@@ -54,3 +60,29 @@ async def refuse(
 
     yield refuse
     await refuse(None)
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[LocalPlatform]:
+    """A local platform with one instance, where a branch has no endpoint before a client creates one."""
+    with platform_directory() as directory, running_platform(directory, **AT_ONCE, branch_endpoints=False) as platform:
+        platform.workspace().postgres.create_project(Project(), INSTANCE).wait()
+        yield platform
+
+
+@pytest.fixture
+async def desk(platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    """A desk whose steps look often. Afterwards only the first branch is left, as the default one."""
+    for name, value in HASTE.items():
+        monkeypatch.setattr(name, value)
+    async with opened_desk(platform) as desk:
+        yield desk
+        platform.clear_faults()
+        for branch in await desk.services.platform.branches(INSTANCE):
+            if branch.name == "production" and not branch.is_default:
+                desk.make_default("production")
+        left = await desk.services.platform.branches(INSTANCE)
+        # A branch goes before its source.
+        for branch in sorted(left, key=lambda one: str(one.created_at), reverse=True):
+            if branch.name != "production":
+                desk.postgres.delete_branch(branch.path, purge=True).wait()

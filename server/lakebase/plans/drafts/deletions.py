@@ -1,14 +1,17 @@
-"""What a deletion takes along, until when that can be had back, and which branches are not deleted."""
+"""What the deletion of an instance or branch takes along, what prevents it, and until when it can be undone."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
 from schema.ports.instances import Flavour
+from server.lakebase.database.inspection import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from schema.ports.branches import Branch, BranchChange
     from schema.ports.instances import Instance
@@ -18,18 +21,42 @@ if TYPE_CHECKING:
 
 # How long the platform keeps a deleted project that is not purged.
 KEPT_DAYS: Final = 7
+# The fact of an operation that purges what was deleted before it.
+WAS_DELETED: Final = "was_deleted"
+# For counting the status changes of one database server in a plan, which a client waits for. A step can wait longer for
+# one that wakes up.
+_PLAN_SECONDS: Final = 5.0
+STEP_SECONDS: Final = 60.0
+# The plan counts status changes. A connection wakes what is asleep, and that costs.
+WAKES: Final = "counting them wakes what is asleep"
 
 
-async def changes_in(services: Services, instance: Instance, *, net: str | None = None) -> dict[str, int | None]:
+async def count_changes(
+    services: Services, server: str, *, seconds: float | None = None, since: datetime = BEGINNING
+) -> int | None:
+    """The number of status changes on a server after a moment; None if they cannot be counted in time."""
+    try:
+        async with asyncio.timeout(seconds or _PLAN_SECONDS):
+            return await services.postgres.count_changes(server, since=since)
+    except TimeoutError:
+        return None
+
+
+async def changes_in(
+    services: Services, instance: Instance, *, net: str | None = None, seconds: float | None = None
+) -> dict[str, int | None]:
     """The number of status changes on each branch of an instance; None for a branch where they cannot be counted.
 
-    A branch has copies of the changes that its source had. An instance without branches counts as one. The branch
-    `net` is the safety net of the deletion itself: its changes are counted where they come from.
+    All branches are counted at once, in so many seconds, by default those of a plan. A branch has copies of the changes
+    that its source had. An instance without branches counts as one. The branch `net` is the safety net of the deletion
+    itself: its changes are counted where they come from.
     """
     if instance.flavour is Flavour.PROVISIONED:
-        return {"": await services.postgres.count_changes(instance.server)}
-    branches = [one for one in await services.platform.branches(instance.name) if one.deleted_at is None]
-    return {one.name: await services.postgres.count_changes(one.path) for one in branches if one.name != net}
+        return {"": await count_changes(services, instance.name, seconds=seconds)}
+    found = await services.platform.branches(instance.name)
+    branches = [one for one in found if one.deleted_at is None and one.name != net]
+    counts = await asyncio.gather(*(count_changes(services, one.path, seconds=seconds) for one in branches))
+    return {one.name: count for one, count in zip(branches, counts, strict=True)}
 
 
 def total(changes: Mapping[str, int | None]) -> int | None:
@@ -39,12 +66,13 @@ def total(changes: Mapping[str, int | None]) -> int | None:
 
 
 def in_words(changes: Mapping[str, int | None]) -> str:
-    """The status changes of each branch in words."""
+    """The status changes that are recorded on each branch, copies included, in words."""
     if None in changes.values():
         unknown = " and ".join(name for name, count in changes.items() if count is None and name)
         return f"status changes that cannot be counted{f' on {unknown}' if unknown else ''}"
+    recorded = "" if "" in changes else " recorded on its branches, copies included"
     counts = (f"{count:,} on {name}" if name else f"{count:,}" for name, count in changes.items())
-    return f"status changes: {', '.join(counts) or 0}"
+    return f"status changes{recorded}: {', '.join(counts) or 0}"
 
 
 async def missing(platform: Platform, name: str) -> str:
@@ -54,34 +82,36 @@ async def missing(platform: Platform, name: str) -> str:
     return f"There is no instance {name}. Create it first."
 
 
-def name_held(deleted: Instance) -> str:
-    """Why a deleted instance keeps a new one from being created, and what to do."""
-    until = f" until {deleted.purge_at:%Y-%m-%d %H:%M} UTC" if deleted.purge_at else " until it is purged"
+def name_held(resource: str, purge_at: datetime | None) -> str:
+    """Why a deleted instance or branch ("branch orders-pg/dev") keeps its name from a new one, and what to do."""
+    until = f" until {purge_at:%Y-%m-%d %H:%M} UTC" if purge_at else " until it is purged"
+    of = "Instance" if resource.startswith("instance ") else "Branch"
     return (
-        f"The deleted instance {deleted.name} keeps its name{until}. Bring it back with undeleteDatabaseInstance, "
-        "delete it for good with deleteDatabaseInstance(purge: true), or choose another name."
+        f"The deleted {resource} keeps its name{until}. Bring it back with undeleteDatabase{of}, delete it for good "
+        f"with deleteDatabase{of}(purge: true), or choose another name."
     )
 
 
-def refuse_to_delete(draft: Draft, found: Branch, branches: Sequence[Branch]) -> None:
-    """Refuse the deletion of the default branch, of a protected one, and of one that others were made from."""
-    resource = f"branch {found.instance_name}/{found.name}"
+def undeletable(of: str) -> str:
+    """How long an instance or branch that is deleted now can be brought back; `of` is "Instance" or "Branch"."""
+    until = datetime.now(UTC) + timedelta(days=KEPT_DAYS)
+    return f"undeleteDatabase{of} brings it back for {KEPT_DAYS} days, until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def kept_branch(found: Branch) -> dict[Reason, str]:
+    """Why the platform would not delete a branch, in sentences; empty if it would."""
+    resource, reasons = f"branch {found.instance_name}/{found.name}", {}
     if found.is_default:
-        draft.refuse(
-            Reason.RESOURCE_IN_USE,
+        reasons[Reason.RESOURCE_IN_USE] = (
             f"The {resource} is the default branch. First make another branch the default one, with "
-            "updateDatabaseBranch(default: true), or delete the instance.",
-            "name",
+            "updateDatabaseBranch(default: true), or delete the instance."
         )
     if found.is_protected:
-        draft.refuse(
-            Reason.PROTECTED,
+        reasons[Reason.PROTECTED] = (
             f"The {resource} is protected. Take the protection off it first, with updateDatabaseBranch(protected: "
-            "false).",
-            "name",
+            "false)."
         )
-    below = [one.name for one in branches if one.source == found.name and one.deleted_at is None]
-    draft.refuse_if_used(resource, [f"branch {name}" for name in sorted(below)], "name")
+    return reasons
 
 
 def refuse_to_expire(draft: Draft, found: Branch, change: BranchChange) -> None:

@@ -1,4 +1,4 @@
-"""Finds what depends on an instance or a catalog, and has to be deleted first.
+"""Finds what depends on an instance, a branch or a catalog, and has to be deleted first.
 
 The platform lists neither the catalogs of an instance nor its synced tables. So the names come from the operations of
 this server, from Unity Catalog and from the settings, and the platform is asked about each name.
@@ -17,7 +17,8 @@ from server.observability.log_setup import silence_failure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from schema.ports.administration import Configured
+    from schema.ports.administration import Catalog, Configured, SyncedTable
+    from schema.ports.branches import Branch
     from schema.ports.instances import Instance
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
@@ -41,9 +42,23 @@ class Dependents:
 
     async def of_instance(self, instance: Instance) -> list[str]:
         """The children of an instance, the catalogs of its databases, and the synced tables in it, with their kinds."""
+        children = [f"child instance {name}" for name in sorted(instance.children)]
+        return children + await self._of(lambda one: same_name(one.instance_name, instance.name))
+
+    async def of_branch(self, branch: Branch) -> list[str]:
+        """The catalogs of a branch's databases, and the synced tables in it, with their kinds.
+
+        It leaves out tables of another client in a standard catalog: nobody knows their branch.
+        """
+        return await self._of(
+            lambda one: same_name(one.instance_name, branch.instance_name) and one.branch == branch.name
+        )
+
+    async def _of(self, is_there: Callable[[Catalog | SyncedTable], bool]) -> list[str]:
+        """The catalogs and synced tables that are in a place, with their kinds."""
         listed = _distinct(*(await _answers(lambda _: self._unity.catalogs(), ["every"])).values())
         catalogs = await _answers(self._platform.catalog, _distinct(listed, await self._known(_CATALOG)))
-        ours = [name for name, one in catalogs.items() if one and same_name(one.instance_name, instance.name)]
+        ours = [name for name, one in catalogs.items() if one and is_there(one)]
         standard = [name for name in listed if name in catalogs and catalogs[name] is None]
         in_ours, elsewhere = await asyncio.gather(
             _answers(self._unity.tables, ours),
@@ -51,12 +66,8 @@ class Dependents:
         )
         names = _distinct(await self._known(_TABLE), *in_ours.values(), *elsewhere.values())
         tables = await _answers(self._platform.synced_table, names)
-        synced = [name for name, one in tables.items() if one and same_name(one.instance_name, instance.name)]
-        return [
-            *(f"child instance {name}" for name in sorted(instance.children)),
-            *(f"{_CATALOG}{name}" for name in sorted(ours)),
-            *(f"{_TABLE}{name}" for name in sorted(synced)),
-        ]
+        synced = [name for name, one in tables.items() if one and is_there(one)]
+        return [*(f"{_CATALOG}{name}" for name in sorted(ours)), *(f"{_TABLE}{name}" for name in sorted(synced))]
 
     async def of_catalog(self, catalog: str) -> list[str]:
         """The synced tables in a catalog, and the tables that are registered in it by themselves, with their kinds."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from schema.ports.administration import Difference
+from schema.ports.branches import endpoint_change
 from schema.ports.instances import NEVER, InstanceState
 
 if TYPE_CHECKING:
@@ -39,69 +40,79 @@ def _properties(found: Instance, wanted: InstanceSpec | InstanceChange) -> list[
     ]
 
 
-def branch_differences(found: Branch, spec: BranchSpec) -> list[Difference]:
-    """How a branch differs from this spec. Its moment is not compared: the platform may round it."""
+def branch_differences(found: Branch, spec: BranchSpec, *, created: bool = False) -> list[Difference]:
+    """How a branch differs from this spec.
+
+    `created`: it was created just now by this spec, so that what the platform does not tell of it is as wanted, and its
+    term is not compared. Otherwise a branch of an unknown moment is not taken for one of the wanted moment.
+    """
+    time, term = found.source_time, found.expires_at
+    unknown = None if created else "not known" if found.source else "none"
+    wanted_term = spec.ttl_seconds and term is None and f"{spec.ttl_seconds} (counted from its creation)"
     return _differences(
         ("from.branch", found.source, spec.source),
         ("from.snapshot", found.source_snapshot, spec.snapshot),
-        ("protected", found.is_protected, spec.protected or None),
-    )
-
-
-def branch_conflicts(found: Branch, spec: BranchSpec) -> list[Difference]:
-    """How a branch that was there before the request differs from its spec.
-
-    Its moment must be the wanted one and its term must fit: a restore to a branch of another moment would lose more.
-    """
-    conflicts = branch_differences(found, spec)
-    expires = found.expires_at.isoformat() if found.expires_at else "never"
-    conflicts += _differences(
         (
             "to" if spec.default else "from.time",
-            found.source_time.isoformat() if found.source_time else "not known",
-            spec.time and _same_moment(spec.time, found.source_time),
+            time.isoformat() if time else unknown,
+            spec.time and _same_moment(spec.time, time),
         ),
-        ("expiresAt", expires, spec.expires_at and _same_moment(spec.expires_at, found.expires_at)),
-        # How long the term of a branch was is not known, but whether it has one is.
-        (
-            "ttlSeconds",
-            expires,
-            f"{spec.ttl_seconds} (counted from now)" if spec.ttl_seconds and not found.expires_at else None,
+        ("from.lsn", found.source_lsn or unknown, spec.lsn and _same_position(spec.lsn, found.source_lsn)),
+        ("protected", found.is_protected, spec.protected or None),
+        *(
+            ()
+            if created
+            else (
+                ("expiresAt", *_ends(spec.expires_at, term)),
+                ("ttlSeconds", "never", wanted_term or None),
+                # The default branch stays.
+                ("expiresAt", _ends(None, term)[0], "never" if spec.default else None),
+            )
         ),
-        # A branch that is to be the default one stays.
-        ("expiresAt", expires, "never" if spec.default else None),
     )
-    return conflicts
 
 
 def endpoint_changes(found: Endpoint, spec: BranchSpec) -> list[Difference]:
     """The limits of an endpoint that differ from those that a branch's spec names."""
+    wanted = endpoint_change(found, spec)
     return _differences(
-        ("endpoint.minCu", found.min_cu, spec.min_cu),
-        ("endpoint.maxCu", found.max_cu, spec.max_cu),
-        ("endpoint.suspendAfterSeconds", found.suspend_after_seconds, spec.suspend_after_seconds),
-        ("endpoint.readableSecondaries", found.readable_secondaries, spec.readable_secondaries),
+        ("endpoint.minCu", found.min_cu, wanted.min_cu),
+        ("endpoint.maxCu", found.max_cu, wanted.max_cu),
+        ("endpoint.suspendAfterSeconds", found.suspend_after_seconds, wanted.suspend_after_seconds),
+        ("endpoint.readableSecondaries", found.readable_secondaries, wanted.readable_secondaries),
+        ("endpoint.nodeCount", found.size, wanted.node_count),
     )
 
 
 def branch_changes(found: Branch, change: BranchChange) -> list[Difference]:
     """The properties that an update would change. A time from now on always differs: it counts anew."""
-    expires = found.expires_at.isoformat() if found.expires_at else "never"
-    wanted = (
-        "never" if change.never_expires else change.expires_at and _same_moment(change.expires_at, found.expires_at)
-    )
+    expires, wanted = _ends(change.expires_at, found.expires_at)
     return _differences(
         ("protected", found.is_protected, change.protected),
-        ("expiresAt", expires, wanted),
+        ("expiresAt", expires, "never" if change.never_expires else wanted),
         ("ttlSeconds", expires, change.ttl_seconds and f"{change.ttl_seconds} (counted from now)"),
         ("default", found.is_default, change.default or None),
     )
 
 
+def _ends(wanted: str | None, found: datetime | None) -> tuple[str, str | None]:
+    """When something expires, and when it should, as texts that are equal if these are the same."""
+    return found.isoformat() if found else "never", wanted and _same_moment(wanted, found)
+
+
 def _same_moment(wanted: str, found: datetime | None) -> str:
-    """A moment as text; as it was found if it is the same to the second, because the platform may round it."""
-    moment = datetime.fromisoformat(wanted)
-    return found.isoformat() if found and abs((found - moment).total_seconds()) < 1 else wanted
+    """A moment as text; as it was found if that is the same. The platform may round it to milliseconds or seconds."""
+    apart = abs((found - datetime.fromisoformat(wanted)).total_seconds()) if found else None
+    rounded_by = 1.0 if found and not found.microsecond else 0.001
+    return found.isoformat() if found and apart is not None and apart < rounded_by else wanted
+
+
+def _same_position(wanted: str, found: str | None) -> str:
+    """A position in PostgreSQL's log as text; as it was found if that is the same: 0/1A is 0/0000001a."""
+    same = found is not None and [int(part, 16) for part in wanted.split("/")] == [
+        int(part, 16) for part in found.split("/")
+    ]
+    return found if found is not None and same else wanted
 
 
 def catalog_differences(found: Catalog, spec: CatalogSpec) -> list[Difference]:

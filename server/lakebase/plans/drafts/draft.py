@@ -14,11 +14,13 @@ from server.lakebase.plans.drafts.differences import same_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import AdminRequest
+    from schema.ports.administration import AdminRequest, Configured
     from schema.ports.instances import Instance
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
+# The fact of an operation that holds the name of the branch which a branch or snapshot is made from.
+SOURCE: Final = "source"
 # The most dependents that a message names.
 _SHOWN_DEPENDENTS: Final = 10
 # Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
@@ -127,6 +129,11 @@ class Draft:
                 "later moment.",
                 field_,
             )
+
+    def reserve_served(self, configured: Configured) -> None:
+        """Keep other operations off the configured catalog and table while their instance or branch changes."""
+        if configured.catalog_name and configured.table_name:
+            self.reserve(f"catalog {configured.catalog_name}", f"synced table {configured.table_name}")
 
     def deletes(self, resource: str) -> bool:
         """Whether a step of the plan deletes the resource."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from databricks.sdk.service import postgres as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schema.ports.administration import branch_path
-from schema.ports.branches import endpoint_change
-from schema.ports.instances import Flavour, InstanceSpec
+from schema.ports.branches import NEW_ENDPOINT, endpoint_change, endpoint_spec
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_snapshot
 from server.lakebase.platform.autoscaling.projects import ProjectCalls, all_of, duration, mask, new_endpoint
 from server.lakebase.platform.failures import Action
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
     from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
-
-# The name of the endpoint that a branch gets on request, as that of a project's first branch.
-_ENDPOINT: Final = "primary"
 
 
 class BranchCalls(ProjectCalls):
@@ -60,25 +56,18 @@ class BranchCalls(ProjectCalls):
 
     async def create_endpoint(self, spec: BranchSpec) -> str | None:
         """Request the read-write endpoint of a branch. What the spec leaves out has the defaults of an instance."""
-        limits = InstanceSpec(
-            spec.name,
-            readable_secondaries=spec.readable_secondaries,
-            min_cu=spec.min_cu,
-            max_cu=spec.max_cu,
-            suspend_after_seconds=spec.suspend_after_seconds,
-        ).with_defaults(Flavour.AUTOSCALING)
-        wanted = api.EndpointSpec(api.EndpointType.ENDPOINT_TYPE_READ_WRITE, **new_endpoint(limits))
+        wanted = api.EndpointSpec(api.EndpointType.ENDPOINT_TYPE_READ_WRITE, **new_endpoint(endpoint_spec(spec)))
         parent = branch_path(spec.instance_name, spec.name)
         return await self._client.call(
             Action.CREATE_ENDPOINT,
-            lambda client: client.postgres.create_endpoint(parent, api.Endpoint(spec=wanted), _ENDPOINT).name(),
+            lambda client: client.postgres.create_endpoint(parent, api.Endpoint(spec=wanted), NEW_ENDPOINT).name(),
         )
 
     async def update_endpoint(self, endpoint: Endpoint, spec: BranchSpec) -> str | None:
         """Request that an endpoint has the limits that the spec names."""
         return await self._update_endpoint(
             endpoint.path,
-            endpoint_change(spec),
+            endpoint_change(endpoint, spec),
             nodes=endpoint.size,
             secondaries=endpoint.readable_secondaries,
         )

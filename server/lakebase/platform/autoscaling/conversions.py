@@ -147,6 +147,7 @@ def read_branch(found: api.Branch) -> Branch:
         deleted_at=deleted_at,
         purge_at=read_time(status.purge_time),
         size_bytes=status.logical_size_bytes,
+        source_lsn=status.source_branch_lsn,
     )
 
 

@@ -1,0 +1,1 @@
+"""Tests of steps: what is sent, and when, and what ends them."""
