@@ -50,7 +50,7 @@ PATIENT_CONSTANTS: Mapping[str, float] = MappingProxyType(
         "schema.turns._LONGEST_SECONDS": 600,
         # Several servers may create their tables at once.
         "server.db.migrate._PATIENCE_SECONDS": 600,
-        "server.lakebase.plans.deletions._PLAN_SECONDS": 600,
+        "server.lakebase.plans.drafts.deletions._PLAN_SECONDS": 600,
         "server.lakebase.platform.sdk_client._ATTEMPT_SECONDS": 600,
         "server.lakebase.platform.sdk_client._RETRY_SECONDS": 60,
         "server.traffic.admission.WAIT_SECONDS": 600,

@@ -98,7 +98,7 @@ async def test_a_restore_does_not_take_another_branch_for_the_wanted_one(desk: D
         wanted = BranchSpec(INSTANCE, name, time=moment, endpoint=True, default=True)
         draft = await desk.plan(OperationKind.RESTORE, branch=wanted)
         assert refused(draft) == [(Reason.SPEC_CONFLICT, "name")]
-        assert "from.time" in draft.refusals[0].message
+        assert ": to is " in draft.refusals[0].message
 
 
 async def test_a_branch_with_catalogs_or_synced_tables_is_not_deleted_and_an_orphan_is(desk: Desk) -> None:
@@ -162,7 +162,7 @@ async def test_a_branch_with_another_endpoint_is_described_as_it_is(desk: Desk) 
     draft = await desk.plan(OperationKind.UPDATE_BRANCH, branch_change=default)
     assert draft.steps[0].message.endswith(f"set LAKEBASE_ENDPOINT to {DEV}/endpoints/ep1")
     draft = await desk.plan(OperationKind.CREATE_BRANCH, branch=spec(endpoint=True, readable_secondaries=True))
-    assert draft.steps[-1].message == "endpoint.readableSecondaries is false, should be true"
+    assert draft.steps[-1].message == "changes endpoint.readableSecondaries from false to true"
     assert (await desk.run(draft))[-1] == f"the endpoint is there: {DEV}/endpoints/ep1"
     found = await desk.services.main_endpoint(DEV)
     assert found

@@ -102,7 +102,7 @@ async def test_a_restore_is_of_the_branch_that_the_plan_names(desk: Desk) -> Non
     make_dev_default(desk)
     spec = ports.BranchSpec(INSTANCE, "again", time=datetime.now(UTC).isoformat(), endpoint=True, default=True)
     draft = await desk.plan(OperationKind.RESTORE, branch=spec)
-    assert "is made from the branch production as of" in draft.steps[0].message
+    assert "is made from the branch production as it was at" in draft.steps[0].message
     assert "default branch in place of dev. The branch production stays" in draft.steps[-1].message
     await desk.run(draft)
     again = await desk.services.existing_branch(INSTANCE, "again")
