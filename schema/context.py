@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from schema.permissions import Principal
-    from schema.ports.administration import Administration
+    from schema.ports.admin.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.orders import OrderLookup, OrderStore
     from schema.ports.statistics import OrderStatistics

@@ -12,7 +12,7 @@ from strawberry import UNSET
 from schema.admin.operations import Operation
 from schema.errors import InputError, Reason
 from schema.permissions import Role
-from schema.ports import audit as ports
+from schema.ports.admin import audit as ports
 from schema.relay.node import Node, encode_global_id
 from schema.relay.pagination import Connection, given
 

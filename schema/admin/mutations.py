@@ -15,7 +15,7 @@ from schema.admin.payloads import AdminPayload, payload
 from schema.admin.requests import branch_inputs, inputs
 from schema.admin.requests.validation import InputValidation
 from schema.context import Info
-from schema.ports import administration as ports
+from schema.ports.admin import administration as ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from schema.admin.requests.names import OPERATION_ID
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, PlatformError, Reason
 from schema.permissions import Role
-from schema.ports import administration as ports
+from schema.ports.admin import operations as operation_ports
 from schema.relay.node import Node, decode_global_id
 from schema.relay.pagination import Connection
 
@@ -25,62 +25,74 @@ class OperationKind(Enum):
     """Each value is the port's enum member."""
 
     CREATE_INSTANCE = strawberry.enum_value(
-        ports.OperationKind.CREATE_INSTANCE, description="`createDatabaseInstance`."
+        operation_ports.OperationKind.CREATE_INSTANCE, description="`createDatabaseInstance`."
     )
     UPDATE_INSTANCE = strawberry.enum_value(
-        ports.OperationKind.UPDATE_INSTANCE, description="`updateDatabaseInstance`."
+        operation_ports.OperationKind.UPDATE_INSTANCE, description="`updateDatabaseInstance`."
     )
     DELETE_INSTANCE = strawberry.enum_value(
-        ports.OperationKind.DELETE_INSTANCE, description="`deleteDatabaseInstance`."
+        operation_ports.OperationKind.DELETE_INSTANCE, description="`deleteDatabaseInstance`."
     )
     UNDELETE_INSTANCE = strawberry.enum_value(
-        ports.OperationKind.UNDELETE_INSTANCE, description="`undeleteDatabaseInstance`."
+        operation_ports.OperationKind.UNDELETE_INSTANCE, description="`undeleteDatabaseInstance`."
     )
-    CREATE_CATALOG = strawberry.enum_value(ports.OperationKind.CREATE_CATALOG, description="`createDatabaseCatalog`.")
-    DELETE_CATALOG = strawberry.enum_value(ports.OperationKind.DELETE_CATALOG, description="`deleteDatabaseCatalog`.")
+    CREATE_CATALOG = strawberry.enum_value(
+        operation_ports.OperationKind.CREATE_CATALOG, description="`createDatabaseCatalog`."
+    )
+    DELETE_CATALOG = strawberry.enum_value(
+        operation_ports.OperationKind.DELETE_CATALOG, description="`deleteDatabaseCatalog`."
+    )
     CREATE_SYNCED_TABLE = strawberry.enum_value(
-        ports.OperationKind.CREATE_SYNCED_TABLE, description="`createSyncedTable`."
+        operation_ports.OperationKind.CREATE_SYNCED_TABLE, description="`createSyncedTable`."
     )
     DELETE_SYNCED_TABLE = strawberry.enum_value(
-        ports.OperationKind.DELETE_SYNCED_TABLE, description="`deleteSyncedTable`."
+        operation_ports.OperationKind.DELETE_SYNCED_TABLE, description="`deleteSyncedTable`."
     )
     REFRESH_SYNCED_TABLE = strawberry.enum_value(
-        ports.OperationKind.REFRESH_SYNCED_TABLE, description="`refreshSyncedTable`."
+        operation_ports.OperationKind.REFRESH_SYNCED_TABLE, description="`refreshSyncedTable`."
     )
-    ENSURE_INDEXES = strawberry.enum_value(ports.OperationKind.ENSURE_INDEXES, description="`ensureOrderIndexes`.")
-    CREATE_BRANCH = strawberry.enum_value(ports.OperationKind.CREATE_BRANCH, description="`createDatabaseBranch`.")
-    UPDATE_BRANCH = strawberry.enum_value(ports.OperationKind.UPDATE_BRANCH, description="`updateDatabaseBranch`.")
-    DELETE_BRANCH = strawberry.enum_value(ports.OperationKind.DELETE_BRANCH, description="`deleteDatabaseBranch`.")
+    ENSURE_INDEXES = strawberry.enum_value(
+        operation_ports.OperationKind.ENSURE_INDEXES, description="`ensureOrderIndexes`."
+    )
+    CREATE_BRANCH = strawberry.enum_value(
+        operation_ports.OperationKind.CREATE_BRANCH, description="`createDatabaseBranch`."
+    )
+    UPDATE_BRANCH = strawberry.enum_value(
+        operation_ports.OperationKind.UPDATE_BRANCH, description="`updateDatabaseBranch`."
+    )
+    DELETE_BRANCH = strawberry.enum_value(
+        operation_ports.OperationKind.DELETE_BRANCH, description="`deleteDatabaseBranch`."
+    )
     UNDELETE_BRANCH = strawberry.enum_value(
-        ports.OperationKind.UNDELETE_BRANCH, description="`undeleteDatabaseBranch`."
+        operation_ports.OperationKind.UNDELETE_BRANCH, description="`undeleteDatabaseBranch`."
     )
-    RESTORE = strawberry.enum_value(ports.OperationKind.RESTORE, description="`restoreDatabase`.")
+    RESTORE = strawberry.enum_value(operation_ports.OperationKind.RESTORE, description="`restoreDatabase`.")
     CREATE_SNAPSHOT = strawberry.enum_value(
-        ports.OperationKind.CREATE_SNAPSHOT, description="`createDatabaseSnapshot`."
+        operation_ports.OperationKind.CREATE_SNAPSHOT, description="`createDatabaseSnapshot`."
     )
     DELETE_SNAPSHOT = strawberry.enum_value(
-        ports.OperationKind.DELETE_SNAPSHOT, description="`deleteDatabaseSnapshot`."
+        operation_ports.OperationKind.DELETE_SNAPSHOT, description="`deleteDatabaseSnapshot`."
     )
-    PROVISION = strawberry.enum_value(ports.OperationKind.PROVISION, description="`provisionLakebase`.")
-    TEARDOWN = strawberry.enum_value(ports.OperationKind.TEARDOWN, description="`teardownLakebase`.")
+    PROVISION = strawberry.enum_value(operation_ports.OperationKind.PROVISION, description="`provisionLakebase`.")
+    TEARDOWN = strawberry.enum_value(operation_ports.OperationKind.TEARDOWN, description="`teardownLakebase`.")
 
 
 @strawberry.enum(description="The state of an operation, or of one of its steps.")
 class OperationState(Enum):
     """Each value is the port's enum member."""
 
-    PENDING = strawberry.enum_value(ports.OperationState.PENDING, description="It has not started.")
-    RUNNING = strawberry.enum_value(ports.OperationState.RUNNING, description="It is running.")
-    SUCCEEDED = strawberry.enum_value(ports.OperationState.SUCCEEDED, description="It is done.")
+    PENDING = strawberry.enum_value(operation_ports.OperationState.PENDING, description="It has not started.")
+    RUNNING = strawberry.enum_value(operation_ports.OperationState.RUNNING, description="It is running.")
+    SUCCEEDED = strawberry.enum_value(operation_ports.OperationState.SUCCEEDED, description="It is done.")
     FAILED = strawberry.enum_value(
-        ports.OperationState.FAILED, description="It failed. The operation's `failure` says why."
+        operation_ports.OperationState.FAILED, description="It failed. The operation's `failure` says why."
     )
     CANCELLED = strawberry.enum_value(
-        ports.OperationState.CANCELLED,
+        operation_ports.OperationState.CANCELLED,
         description="`cancelOperation` ended it. What was done stays: the messages of the steps say what that is.",
     )
     SKIPPED = strawberry.enum_value(
-        ports.OperationState.SKIPPED,
+        operation_ports.OperationState.SKIPPED,
         description="A step that was not reached, because an earlier step failed or was cancelled.",
     )
 
@@ -98,7 +110,7 @@ class OperationStep:
     finished_at: datetime | None = strawberry.field(description="When it ended; null before.")
 
     @classmethod
-    def of(cls, step: ports.OperationStep) -> OperationStep:
+    def of(cls, step: operation_ports.OperationStep) -> OperationStep:
         """Convert the port's step."""
         return cls(
             name=step.name,
@@ -157,7 +169,7 @@ class Operation(Node):
     )
 
     @classmethod
-    def of(cls, found: ports.Operation) -> Operation:
+    def of(cls, found: operation_ports.Operation) -> Operation:
         """Convert the port's operation."""
         failure = found.failure
         return cls(

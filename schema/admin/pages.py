@@ -12,9 +12,10 @@ from schema.admin.operations import Operation, OperationConnection
 from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
 from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
 from schema.errors import InputError, Reason
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
-from schema.ports.audit import AuditPage, AuditPosition
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import operations as operation_ports
+from schema.ports.admin.audit import AuditPage, AuditPosition
 from schema.relay.pagination import CURSOR_VERSION, Edge, cursor_parts, opaque, page_size
 from schema.relay.selection import Selection, reads_page_below
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from schema.context import Info
-    from schema.ports.audit import AuditFilter
+    from schema.ports.admin.audit import AuditFilter
 
 # The platform's largest page. Most workspaces have fewer instances, so that one call is enough.
 _PLATFORM_PAGE: Final = 100
@@ -103,7 +104,7 @@ async def operation_page(info: Info, *, first: int | None, after: str | None) ->
             Reason.CURSOR_INVALID,
             "The server no longer remembers the operation of this cursor. Start again without a cursor.",
         )
-    page = ports.OperationPage((), more=False)
+    page = operation_ports.OperationPage((), more=False)
     if reads_page_below(info, "OperationConnection", size):
         page = await lakebase.operations(size=size, after=key)
     edges = [Edge(cursor=_operation_cursor(one.id), node=Operation.of(one)) for one in page.operations]

@@ -19,7 +19,7 @@ from schema.admin.types import (
     synced_table_named,
 )
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
-from schema.ports import administration as ports  # noqa: TC001 # as above
+from schema.ports.admin import administration as ports  # noqa: TC001 # as above
 
 _NOW = (
     "as it is now, usually before the operation has done its work. Looked up only if selected; null if it does not "

@@ -11,7 +11,8 @@ from schema.admin.guard import WithDeadline
 from schema.admin.operations import Operation, operation_with_key
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.errors import Reason
-from schema.ports import administration as ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import plans as plan_ports
 
 
 @strawberry.enum(description="Why nothing was started.")
@@ -63,15 +64,15 @@ class AdminErrorCode(Enum):
 class PlanAction(Enum):
     """Each value is the port's enum member."""
 
-    CREATE = strawberry.enum_value(ports.PlanAction.CREATE, description="Create it.")
-    UPDATE = strawberry.enum_value(ports.PlanAction.UPDATE, description="Change it.")
-    START = strawberry.enum_value(ports.PlanAction.START, description="Start it.")
-    STOP = strawberry.enum_value(ports.PlanAction.STOP, description="Stop it.")
-    DELETE = strawberry.enum_value(ports.PlanAction.DELETE, description="Delete it.")
-    UNDELETE = strawberry.enum_value(ports.PlanAction.UNDELETE, description="Bring it back.")
-    SYNC = strawberry.enum_value(ports.PlanAction.SYNC, description="Copy the source again.")
-    BUILD = strawberry.enum_value(ports.PlanAction.BUILD, description="Build its indexes.")
-    NOTHING = strawberry.enum_value(ports.PlanAction.NOTHING, description="Nothing: it is as specified.")
+    CREATE = strawberry.enum_value(plan_ports.PlanAction.CREATE, description="Create it.")
+    UPDATE = strawberry.enum_value(plan_ports.PlanAction.UPDATE, description="Change it.")
+    START = strawberry.enum_value(plan_ports.PlanAction.START, description="Start it.")
+    STOP = strawberry.enum_value(plan_ports.PlanAction.STOP, description="Stop it.")
+    DELETE = strawberry.enum_value(plan_ports.PlanAction.DELETE, description="Delete it.")
+    UNDELETE = strawberry.enum_value(plan_ports.PlanAction.UNDELETE, description="Bring it back.")
+    SYNC = strawberry.enum_value(plan_ports.PlanAction.SYNC, description="Copy the source again.")
+    BUILD = strawberry.enum_value(plan_ports.PlanAction.BUILD, description="Build its indexes.")
+    NOTHING = strawberry.enum_value(plan_ports.PlanAction.NOTHING, description="Nothing: it is as specified.")
 
 
 @strawberry.type(description="A property that differs from what the input specifies.")
@@ -83,7 +84,7 @@ class Difference:
     wanted: str = strawberry.field(description="The wanted value, as text.")
 
     @classmethod
-    def of(cls, one: ports.Difference) -> Difference:
+    def of(cls, one: plan_ports.Difference) -> Difference:
         """Convert the port's difference."""
         return cls(field=one.field, current=one.current, wanted=one.wanted)
 
@@ -123,7 +124,7 @@ class Plan:
     )
 
     @classmethod
-    def of(cls, plan: ports.Plan) -> Plan:
+    def of(cls, plan: plan_ports.Plan) -> Plan:
         """Convert the port's plan."""
         return cls(
             steps=[

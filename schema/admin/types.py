@@ -15,8 +15,8 @@ from schema.admin.guard import WithDeadline
 from schema.admin.states import DatabaseInstanceState, InstanceFlavour, SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
 from schema.permissions import Role
-from schema.ports import administration as ports  # noqa: TC001 # as above
-from schema.ports import instances as instance_ports  # noqa: TC001 # as above
+from schema.ports.admin import instances as instance_ports  # noqa: TC001 # as above
+from schema.ports.admin import tables as table_ports  # noqa: TC001 # as above
 from schema.relay.node import Node
 from schema.relay.pagination import Connection, given
 from schema.scalars import BigInt
@@ -173,7 +173,7 @@ class DatabaseCatalog(Node):
         return await instance_named(info, self.instance_name)
 
     @classmethod
-    def of(cls, found: ports.Catalog) -> DatabaseCatalog:
+    def of(cls, found: table_ports.Catalog) -> DatabaseCatalog:
         """Convert the port's catalog."""
         return cls(
             name=found.name,
@@ -211,7 +211,7 @@ class SyncedTable(Node):
 
     role: ClassVar[Role] = Role.ADMIN
 
-    table: strawberry.Private[ports.SyncedTable]
+    table: strawberry.Private[table_ports.SyncedTable]
 
     name: str = strawberry.field(description="The name in Unity Catalog: catalog.schema.table.")
     uid: str | None = strawberry.field(
@@ -283,7 +283,7 @@ class SyncedTable(Node):
         return [TableIndex(name=index.name, definition=index.definition, valid=index.valid) for index in found]
 
     @classmethod
-    def of(cls, found: ports.SyncedTable) -> SyncedTable:
+    def of(cls, found: table_ports.SyncedTable) -> SyncedTable:
         """Convert the port's synced table."""
         return cls(
             table=found,

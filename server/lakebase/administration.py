@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
-from schema.ports.administration import AdminOutcome, AdminRefusal, OperationPage
-from schema.ports.audit import AuditOutcome
+from schema.ports.admin.administration import AdminOutcome, AdminRefusal
+from schema.ports.admin.audit import AuditOutcome
+from schema.ports.admin.operations import OperationPage
 from server.lakebase.database.audit_entry import ACTIONS, CANCEL, INPUT, RESOURCES, input_text, new_entry
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import OperationRecord
@@ -19,18 +20,12 @@ from server.observability.redaction import secrets_known
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from schema.ports.administration import (
-        AdminRequest,
-        Catalog,
-        Configured,
-        CopyOf,
-        Operation,
-        SyncedTable,
-        TableIndex,
-    )
-    from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
-    from schema.ports.branches import Branch, Endpoint, Snapshot
-    from schema.ports.instances import Instance, InstancePage
+    from schema.ports.admin.administration import AdminRequest, Configured, CopyOf
+    from schema.ports.admin.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.admin.branches import Branch, Endpoint, Snapshot
+    from schema.ports.admin.instances import Instance, InstancePage
+    from schema.ports.admin.operations import Operation
+    from schema.ports.admin.tables import Catalog, SyncedTable, TableIndex
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.database.lineage import Lineage
     from server.lakebase.operations.store import OperationStore

@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import UnavailableError
-from schema.ports.administration import Configured
+from schema.ports.admin.administration import Configured
 from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
 from server.lakebase.database.asked_for import AskedForStore
@@ -31,7 +31,7 @@ from server.lakebase.steps.step import StepTimeouts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from schema.ports.administration import Administration
+    from schema.ports.admin.administration import Administration
     from server.db.database import Database
     from server.db.migrate import Migrations
     from server.lakebase.login.instances import Instances

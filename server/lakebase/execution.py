@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import ApiError, InternalError, Reason, UnavailableError
-from schema.ports.administration import OperationFailure, OperationState
+from schema.ports.admin.operations import OperationFailure, OperationState
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
 from server.db.errors import sqlstate
@@ -28,7 +28,7 @@ from server.observability.sinks import observe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from schema.ports.audit import AuditEntry
+    from schema.ports.admin.audit import AuditEntry
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.operations.store import OperationStore

@@ -5,26 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.administration import Configured, OperationPage
-from schema.ports.audit import AuditOutcome
+from schema.ports.admin.administration import Configured
+from schema.ports.admin.audit import AuditOutcome
+from schema.ports.admin.operations import OperationPage
 from server.lakebase.database.audit_entry import input_text, new_entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from typing import Any
 
-    from schema.ports.administration import (
-        AdminOutcome,
-        AdminRequest,
-        Catalog,
-        CopyOf,
-        Operation,
-        SyncedTable,
-        TableIndex,
-    )
-    from schema.ports.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
-    from schema.ports.branches import Branch, Endpoint, Snapshot
-    from schema.ports.instances import Instance, InstancePage
+    from schema.ports.admin.administration import AdminOutcome, AdminRequest, CopyOf
+    from schema.ports.admin.audit import AuditEntry, AuditFilter, AuditPage, AuditPosition
+    from schema.ports.admin.branches import Branch, Endpoint, Snapshot
+    from schema.ports.admin.instances import Instance, InstancePage
+    from schema.ports.admin.operations import Operation
+    from schema.ports.admin.tables import Catalog, SyncedTable, TableIndex
     from server.lakebase.database.audit import AuditLog
 
 

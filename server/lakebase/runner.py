@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.errors import UnavailableError
-from schema.ports.administration import OperationState
+from schema.ports.admin.operations import OperationState
 from server.db.database import DatabaseAbsentError
 from server.lakebase.execution import Executor, log_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from schema.ports.administration import Operation
+    from schema.ports.admin.operations import Operation
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.operations.store import OperationStore

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schema.ports.branches import EndpointKind
+from schema.ports.admin.branches import EndpointKind
 from server.lakebase.operations.operation import required
 
 if TYPE_CHECKING:
-    from schema.ports.branches import Branch, Endpoint
+    from schema.ports.admin.branches import Branch, Endpoint
     from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
     from server.lakebase.database.indexes import OrderIndexes
     from server.lakebase.database.inspection import Postgres

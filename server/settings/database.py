@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
-from schema.ports.instances import Flavour
+from schema.ports.admin.instances import Flavour
 from server.settings.dsn import ENCRYPTED, InvalidDsnError, is_local, parse_dsn
 
 if TYPE_CHECKING:

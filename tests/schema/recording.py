@@ -11,10 +11,12 @@ from schema import DocumentLimits, build_schema
 from schema.context import Context, PageLimits
 from schema.errors import ApiError
 from schema.permissions import Principal, Role
-from schema.ports import administration as ports
-from schema.ports import branches as branch_ports
-from schema.ports import instances as instance_ports
-from schema.ports.audit import AuditEntry, AuditPage
+from schema.ports.admin import administration as ports
+from schema.ports.admin import branches as branch_ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import operations as operation_ports
+from schema.ports.admin import tables as table_ports
+from schema.ports.admin.audit import AuditEntry, AuditPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from strawberry.types import ExecutionResult
 
     from schema.errors import Reason
-    from schema.ports.audit import AuditFilter, AuditPosition
+    from schema.ports.admin.audit import AuditFilter, AuditPosition
 
 SCHEMA = build_schema(limits=DocumentLimits(root_mutations=2))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -91,9 +93,9 @@ def endpoint(of: branch_ports.Branch) -> branch_ports.Endpoint:
     )
 
 
-def synced_table(name: str = "orders.public.orders_synced") -> ports.SyncedTable:
+def synced_table(name: str = "orders.public.orders_synced") -> table_ports.SyncedTable:
     """A synced table with this name, half copied."""
-    return ports.SyncedTable(
+    return table_ports.SyncedTable(
         name=name,
         uid="77f5",
         instance_name="orders-pg",
@@ -101,8 +103,8 @@ def synced_table(name: str = "orders.public.orders_synced") -> ports.SyncedTable
         source="samples.tpch.orders",
         primary_key=("o_orderkey",),
         timeseries_key=None,
-        policy=ports.SyncPolicy.SNAPSHOT,
-        state=ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT,
+        policy=table_ports.SyncPolicy.SNAPSHOT,
+        state=table_ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT,
         message="Copying.",
         catalog_state="ACTIVE",
         progress=0.5,
@@ -119,13 +121,13 @@ def synced_table(name: str = "orders.public.orders_synced") -> ports.SyncedTable
 
 
 def operation(
-    id_: str = "op1", state: ports.OperationState = ports.OperationState.RUNNING, **more: Any
-) -> ports.Operation:
+    id_: str = "op1", state: operation_ports.OperationState = operation_ports.OperationState.RUNNING, **more: Any
+) -> operation_ports.Operation:
     """An operation with this id."""
-    step = ports.OperationStep("create instance", "instance orders-pg", state, progress=0.5, started_at=NOON)
-    return ports.Operation(
+    step = operation_ports.OperationStep("create instance", "instance orders-pg", state, progress=0.5, started_at=NOON)
+    return operation_ports.Operation(
         id=id_,
-        kind=ports.OperationKind.PROVISION,
+        kind=operation_ports.OperationKind.PROVISION,
         state=state,
         progress=0.5,
         steps=(step,),
@@ -148,7 +150,7 @@ class RecordingAdministration:
     outcome: ports.AdminOutcome | None = None
     failures: dict[str, Exception] = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
-    story: Sequence[ports.Operation] = ()
+    story: Sequence[operation_ports.Operation] = ()
     pages: dict[str | None, instance_ports.InstancePage] = field(default_factory=dict)
     calls: list[tuple[str, object]] = field(default_factory=list)
     refused: list[tuple[str, str, Reason]] = field(default_factory=list)
@@ -199,20 +201,20 @@ class RecordingAdministration:
         path = f"projects/{instance}/snapshots/monday"
         return [branch_ports.Snapshot(path, "monday", instance, "5a", "production", NOON, None, 2_000, 1_000)]
 
-    async def catalog(self, name: str) -> ports.Catalog | None:
+    async def catalog(self, name: str) -> table_ports.Catalog | None:
         """An object with this name."""
         await self._record("catalog", name)
-        return ports.Catalog(name, "5eed", "orders-pg", "orders_db")
+        return table_ports.Catalog(name, "5eed", "orders-pg", "orders_db")
 
-    async def synced_table(self, name: str) -> ports.SyncedTable | None:
+    async def synced_table(self, name: str) -> table_ports.SyncedTable | None:
         """An object with this name."""
         await self._record("synced_table", name)
         return synced_table(name)
 
-    async def indexes(self, table: ports.SyncedTable) -> Sequence[ports.TableIndex]:
+    async def indexes(self, table: table_ports.SyncedTable) -> Sequence[table_ports.TableIndex]:
         """One index."""
         await self._record("indexes", table.name)
-        return [ports.TableIndex("orders_pkey", "CREATE UNIQUE INDEX ...", valid=True)]
+        return [table_ports.TableIndex("orders_pkey", "CREATE UNIQUE INDEX ...", valid=True)]
 
     async def submit(self, request: ports.AdminRequest, user: str, arguments: Mapping[str, Any]) -> ports.AdminOutcome:
         """The outcome. A test that expects no request has none."""
@@ -227,19 +229,19 @@ class RecordingAdministration:
         assert self.outcome is not None
         return self.outcome
 
-    async def operation(self, id_: str) -> ports.Operation | None:
+    async def operation(self, id_: str) -> operation_ports.Operation | None:
         """The first state of this operation in the story."""
         await self._record("operation", id_)
         return next((one for one in self.story if one.id == id_), None)
 
-    async def operations(self, *, size: int, after: str | None) -> ports.OperationPage:
+    async def operations(self, *, size: int, after: str | None) -> operation_ports.OperationPage:
         """A page of the story."""
         await self._record("operations", (size, after))
         keys = [one.id for one in self.story]
         start = 0 if after is None else keys.index(after) + 1
-        return ports.OperationPage(self.story[start : start + size], more=start + size < len(keys))
+        return operation_ports.OperationPage(self.story[start : start + size], more=start + size < len(keys))
 
-    async def progress(self, id_: str) -> AsyncGenerator[ports.Operation, None]:
+    async def progress(self, id_: str) -> AsyncGenerator[operation_ports.Operation, None]:
         """All states of an operation in the story."""
         await self._record("progress", id_)
         for one in self.story:

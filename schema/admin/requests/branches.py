@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schema.admin.requests.instances import InstanceValidation
 from schema.admin.requests.names import BRANCH, SNAPSHOT, instance_rule
-from schema.ports import administration as ports
-from schema.ports import branches as branch_ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import branches as branch_ports
+from schema.ports.admin import operations as operation_ports
 from schema.relay.pagination import given
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _LSN: Final = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}", re.ASCII | re.IGNORECASE)
 _LONGEST: Final = timedelta(days=30)
-_Kind = ports.OperationKind
+_Kind = operation_ports.OperationKind
 
 
 class _Term(NamedTuple):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from schema.admin.requests.mistakes import Mistakes
 from schema.admin.requests.names import instance_rule
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import operations as operation_ports
 from schema.relay.pagination import given
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _NODES_WITH_SECONDARIES: Final = 2
 _LEAST_CU, _MOST_CU = 0.5, 64.0
 # From a minute to a week.
 _SUSPENSION_SECONDS: Final = range(60, 604_801)
-_Kind = ports.OperationKind
+_Kind = operation_ports.OperationKind
 
 
 class InstanceValidation(Mistakes):

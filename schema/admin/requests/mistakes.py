@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from schema.admin.requests.names import BRANCH
 from schema.errors import Reason
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
 
 if TYPE_CHECKING:
     from schema.admin.requests.names import NameRule, TableNameRule

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schema.errors import InputError, Reason
-from schema.ports.instances import Flavour
+from schema.ports.admin.instances import Flavour
 
 _SHOWN_CHARACTERS: Final = 80
 # Catalogs that every workspace has. This API may not create or delete them.

@@ -18,7 +18,9 @@ from schema.admin.requests.names import (
     instance_rule,
 )
 from schema.errors import Reason
-from schema.ports import administration as ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import operations as operation_ports
+from schema.ports.admin import tables as table_ports
 from schema.relay.pagination import given
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _TEARDOWN_RULES: Final[dict[str, NameRule | TableNameRule]] = {
     "catalogName": CATALOG,
     "tableName": SYNCED_TABLE,
 }
-_Kind = ports.OperationKind
+_Kind = operation_ports.OperationKind
 
 
 class InputValidation(BranchValidation):
@@ -40,7 +42,7 @@ class InputValidation(BranchValidation):
         """The request of createDatabaseCatalog."""
         return ports.AdminRequest(
             _Kind.CREATE_CATALOG,
-            catalog=ports.CatalogSpec(
+            catalog=table_ports.CatalogSpec(
                 self._name(input_.name, CATALOG, "name"),
                 self._instance(input_.instance_name, "instanceName"),
                 self._name(input_.database_name, DATABASE, "databaseName"),
@@ -129,7 +131,7 @@ class InputValidation(BranchValidation):
         return ports.AdminRequest(
             _Kind.PROVISION,
             instance=self._instance_spec(instance, input_),
-            catalog=ports.CatalogSpec(
+            catalog=table_ports.CatalogSpec(
                 catalog, instance, database, create_database=input_.create_database, branch=branch
             ),
             table=self._table_spec(table, input_),
@@ -199,12 +201,12 @@ class InputValidation(BranchValidation):
         instance_name: str | None = None,
         database_name: str | None = None,
         branch: str | None = None,
-    ) -> ports.SyncedTableSpec:
+    ) -> table_ports.SyncedTableSpec:
         source, key, policy = given(input_.source_table), given(input_.primary_key), given(input_.policy)
         if key is not None:
             self._primary_key(key)
         storage = self._name_if_given(given(input_.storage_catalog), STORAGE_CATALOG, "storageCatalog")
-        return ports.SyncedTableSpec(
+        return table_ports.SyncedTableSpec(
             name,
             source=self._name_if_given(source, SOURCE_TABLE, "sourceTable"),
             primary_key=None if key is None else tuple(key),

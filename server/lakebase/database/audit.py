@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from schema.errors import ApiError, InputError, Reason
-from schema.ports.audit import AuditEntry, AuditOutcome, AuditPage
+from schema.ports.admin.audit import AuditEntry, AuditOutcome, AuditPage
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.audit_entry import minute_of, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from schema.ports.audit import AuditFilter, AuditPosition
+    from schema.ports.admin.audit import AuditFilter, AuditPosition
     from server.lakebase.database.audit_table import AuditTable
 
 _audit = structlog.get_logger("audit")

@@ -9,8 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind
-from schema.ports.audit import AuditEntry, AuditOutcome, AuditPage
+from schema.ports.admin.audit import AuditEntry, AuditOutcome, AuditPage
+from schema.ports.admin.operations import OperationKind
 from server.observability.log_setup import cut
 from server.observability.redaction import secrets_known
 from server.observability.request_record import current_record
@@ -18,7 +18,7 @@ from server.observability.request_record import current_record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schema.ports.audit import AuditFilter, AuditPosition
+    from schema.ports.admin.audit import AuditFilter, AuditPosition
 
 # How much of an input is kept: about as much as the longest input that the platform accepts.
 _INPUT_CHARACTERS: Final = 4000

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.ports.audit import AuditEntry, AuditOutcome
+from schema.ports.admin.audit import AuditEntry, AuditOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.audit import AuditFilter, AuditPosition
+    from schema.ports.admin.audit import AuditFilter, AuditPosition
     from server.lakebase.database.own_tables import OwnTables
 
 _log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from schema.ports.administration import TableIndex
+from schema.ports.admin.tables import TableIndex
 from server.db.app_tables import quoted
 
 if TYPE_CHECKING:

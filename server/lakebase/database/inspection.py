@@ -21,7 +21,7 @@ from server.lakebase.database.grants_and_indexes import GrantsAndIndexes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from schema.ports.administration import SyncedTable
+    from schema.ports.admin.tables import SyncedTable
     from server.lakebase.login.instances import Instances
     from server.settings import Settings
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from schema.deadline import SharedDeadline, follow
 from schema.errors import ApiError
-from schema.ports.administration import CopyOf
+from schema.ports.admin.administration import CopyOf
 from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:

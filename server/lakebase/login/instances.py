@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from schema.errors import ApiError, PlatformError, Reason, UnavailableError
-from schema.ports.instances import InstanceState
+from schema.ports.admin.instances import InstanceState
 from server.db.database import DatabaseAbsentError, DatabaseMissingError, LoginRefusedError
 from server.db.wake_up import WakeUp
 from server.lakebase.login.tokens import TokenProvider

@@ -14,25 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from schema.errors import Reason
-from schema.ports.administration import (
-    AdminRequest,
-    CatalogSpec,
-    Operation,
-    OperationFailure,
-    OperationKind,
-    OperationState,
-    OperationStep,
-    SyncedTableSpec,
-)
-from schema.ports.audit import AuditOutcome
-from schema.ports.branches import BranchChange, BranchSpec, SnapshotSpec
-from schema.ports.instances import InstanceChange, InstanceSpec
+from schema.ports.admin.administration import AdminRequest
+from schema.ports.admin.audit import AuditOutcome
+from schema.ports.admin.branches import BranchChange, BranchSpec, SnapshotSpec
+from schema.ports.admin.instances import InstanceChange, InstanceSpec
+from schema.ports.admin.operations import Operation, OperationFailure, OperationKind, OperationState, OperationStep
+from schema.ports.admin.tables import CatalogSpec, SyncedTableSpec
 from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schema.ports.audit import AuditEntry
+    from schema.ports.admin.audit import AuditEntry
 
 _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.

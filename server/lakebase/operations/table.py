@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.administration import OperationFailure
+from schema.ports.admin.operations import OperationFailure
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.audit import write_line
 from server.lakebase.database.own_tables import OwnTables

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind, PlanAction, branch_name, branch_path
-from schema.ports.branches import NEW_ENDPOINT, endpoint_spec
+from schema.ports.admin.branches import NEW_ENDPOINT, endpoint_spec
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.plans import PlanAction
+from schema.ports.admin.tables import branch_name, branch_path
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import (
     WAKES,
@@ -33,9 +35,9 @@ from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, in_utc
 from server.lakebase.plans.instance import size_in_words
 
 if TYPE_CHECKING:
-    from schema.ports.administration import Configured
-    from schema.ports.branches import Branch, BranchChange, BranchSpec
-    from schema.ports.instances import Instance
+    from schema.ports.admin.administration import Configured
+    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec
+    from schema.ports.admin.instances import Instance
     from server.lakebase.plans.drafts.dependents import Dependents
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind, PlanAction, branch_path
-from schema.ports.instances import InstanceState
+from schema.ports.admin.instances import InstanceState
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.plans import PlanAction
+from schema.ports.admin.tables import branch_path
 from server.lakebase.database.inspection import FIRST_BRANCH, FIRST_DATABASE
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import catalog_differences, describe, same_name
 from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
 
 if TYPE_CHECKING:
-    from schema.ports.administration import CatalogSpec
+    from schema.ports.admin.tables import CatalogSpec
     from server.lakebase.plans.drafts.dependents import Dependents
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.plans.drafts.originals import Originals

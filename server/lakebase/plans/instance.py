@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import PlanAction, branch_name
-from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceState
+from schema.ports.admin.instances import NEVER, Flavour, InstanceChange, InstanceState
+from schema.ports.admin.plans import PlanAction
+from schema.ports.admin.tables import branch_name
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import (
     WAKES,
@@ -32,8 +33,9 @@ from server.lakebase.plans.safety_net import net_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import Configured, Difference
-    from schema.ports.instances import Instance, InstanceSpec
+    from schema.ports.admin.administration import Configured
+    from schema.ports.admin.instances import Instance, InstanceSpec
+    from schema.ports.admin.plans import Difference
     from server.lakebase.plans.drafts.dependents import Dependents
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services

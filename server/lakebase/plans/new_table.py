@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.administration import SyncPolicy, branch_path
-from schema.ports.instances import InstanceState
+from schema.ports.admin.instances import InstanceState
+from schema.ports.admin.tables import SyncPolicy, branch_path
 from server.lakebase.database.inspection import TableLocation, is_pipeline
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.catalog import require_branch
 from server.lakebase.plans.drafts.differences import same_name
 
 if TYPE_CHECKING:
-    from schema.ports.administration import SyncedTableSpec
-    from schema.ports.instances import Instance
+    from schema.ports.admin.instances import Instance
+    from schema.ports.admin.tables import SyncedTableSpec
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
 

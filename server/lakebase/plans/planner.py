@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind, PlanAction
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.plans import PlanAction
 from server.lakebase.plans.branch import BranchPlans
 from server.lakebase.plans.catalog import CatalogPlans
 from server.lakebase.plans.drafts.dependents import Dependents
@@ -19,7 +20,7 @@ from server.lakebase.plans.synced_table import SyncedTablePlans
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from schema.ports.administration import AdminRequest, Configured, CopyOf
+    from schema.ports.admin.administration import AdminRequest, Configured, CopyOf
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
 

@@ -11,15 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.administration import OperationKind, OperationState, PlanAction, branch_path
-from schema.ports.branches import NEW_ENDPOINT, BranchState
+from schema.ports.admin.branches import NEW_ENDPOINT, BranchState
+from schema.ports.admin.operations import OperationKind, OperationState
+from schema.ports.admin.plans import PlanAction
+from schema.ports.admin.tables import branch_path
 from server.lakebase.operations.operation import fingerprint_of, required
 from server.lakebase.plans.drafts.deletions import KEPT_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schema.ports.branches import Branch
+    from schema.ports.admin.branches import Branch
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.administration import PlanAction
+from schema.ports.admin.plans import PlanAction
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import missing
 from server.lakebase.plans.drafts.draft import EXISTS, SOURCE, in_utc, step_adder, term
 
 if TYPE_CHECKING:
-    from schema.ports.branches import SnapshotSpec
+    from schema.ports.admin.branches import SnapshotSpec
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
 

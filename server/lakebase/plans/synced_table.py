@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason
-from schema.ports.administration import SYNC_FAILED, OperationKind, PlanAction, SyncPolicy
-from schema.ports.instances import InstanceState
+from schema.ports.admin.instances import InstanceState
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.plans import PlanAction
+from schema.ports.admin.tables import SYNC_FAILED, SyncPolicy
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import describe, same_name, table_differences
@@ -14,7 +16,8 @@ from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
 from server.lakebase.plans.new_table import NewTableChecks
 
 if TYPE_CHECKING:
-    from schema.ports.administration import Configured, SyncedTable, SyncedTableSpec
+    from schema.ports.admin.administration import Configured
+    from schema.ports.admin.tables import SyncedTable, SyncedTableSpec
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.plans.drafts.originals import Originals
     from server.lakebase.services import Services

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from schema.errors import ApiError
-    from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
-    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
-    from schema.ports.instances import Flavour, Instance, InstanceChange, InstancePage, InstanceSpec
+    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
+    from schema.ports.admin.instances import Flavour, Instance, InstanceChange, InstancePage, InstanceSpec
+    from schema.ports.admin.tables import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
     from server.lakebase.platform.login_api import LoginApi
     from server.lakebase.platform.namesakes import Namesakes
     from server.lakebase.platform.pipelines import Pipelines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from databricks.sdk.service import database as api
 from databricks.sdk.service import postgres
 
-from schema.ports.administration import SyncedTable, SyncPolicy, SyncState
-from schema.ports.instances import Instance, InstanceState
+from schema.ports.admin.instances import Instance, InstanceState
+from schema.ports.admin.tables import SyncedTable, SyncPolicy, SyncState
 
 if TYPE_CHECKING:
     from enum import Enum

@@ -7,7 +7,7 @@ import importlib
 from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
-from schema.ports.instances import Flavour
+from schema.ports.admin.instances import Flavour
 
 if TYPE_CHECKING:
     from server.lakebase.platform.api import Platform

@@ -14,7 +14,7 @@ from databricks.sdk.service.postgres import Endpoint, EndpointType
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import PlatformError, Reason
-from schema.ports.instances import InstanceState
+from schema.ports.admin.instances import InstanceState
 from server.auth.databricks import canonical_name
 from server.db.database import Provenance
 from server.lakebase.platform.conversions import DatabaseAddress, parse_time, read_address, read_instance

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
-    from schema.ports.administration import SyncedTableSpec
+    from schema.ports.admin.tables import SyncedTableSpec
     from server.lakebase.platform.failures import Action
     from server.settings import Settings
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import branch_path
-from schema.ports.branches import BranchSpec, BranchState, EndpointState
+from schema.ports.admin.branches import BranchSpec, BranchState, EndpointState
+from schema.ports.admin.tables import branch_path
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.branch import ENDPOINT_LIMITS
 from server.lakebase.plans.drafts.deletions import STEP_SECONDS, count_changes, kept_branch
@@ -32,7 +32,7 @@ from server.lakebase.steps.checks import (
 )
 
 if TYPE_CHECKING:
-    from schema.ports.branches import Branch, Snapshot
+    from schema.ports.admin.branches import Branch, Snapshot
     from server.lakebase.steps.step import Step
 
 

@@ -12,7 +12,7 @@ from server.lakebase.plans.drafts.differences import describe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from schema.ports.administration import Difference
+    from schema.ports.admin.plans import Difference
     from server.lakebase.steps.step import Step
 
 # The platform may not show the effect of a call for a moment. A call is not repeated sooner than this: the platform

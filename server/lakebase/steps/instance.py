@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from schema.errors import PlatformError, Reason
-from schema.ports.instances import Flavour, InstanceChange, InstanceState
+from schema.ports.admin.instances import Flavour, InstanceChange, InstanceState
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import STEP_SECONDS, changes_in, name_held, total
 from server.lakebase.plans.drafts.differences import describe, instance_differences, pending_changes
@@ -28,7 +28,7 @@ from server.lakebase.steps.checks import (
 )
 
 if TYPE_CHECKING:
-    from schema.ports.instances import Instance
+    from schema.ports.admin.instances import Instance
     from server.lakebase.steps.step import Step
 
 

@@ -14,7 +14,7 @@ from server.traffic.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from schema.ports.administration import AdminRequest
+    from schema.ports.admin.administration import AdminRequest
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.services import Services
 

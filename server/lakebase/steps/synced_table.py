@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import SYNC_FAILED, SyncState
+from schema.ports.admin.tables import SYNC_FAILED, SyncState
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
@@ -25,7 +25,7 @@ from server.lakebase.steps.checks import (
 )
 
 if TYPE_CHECKING:
-    from schema.ports.administration import SyncedTable
+    from schema.ports.admin.tables import SyncedTable
     from server.lakebase.steps.step import Step
 
 _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE, SyncState.ONLINE_CONTINUOUS_UPDATE})

@@ -11,8 +11,11 @@ from graphql import is_enum_type
 from schema.admin import guard as admin
 from schema.errors import ForbiddenError, Reason, UnavailableError
 from schema.permissions import Role
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import operations as operation_ports
+from schema.ports.admin import plans as plan_ports
+from schema.ports.admin import tables as table_ports
 from schema.relay.node import encode_global_id
 from tests.schema.recording import SCHEMA, UNSET, RecordingAdministration, answer, context, operation, reasons, run
 from tests.support.clock import in_virtual_time, now
@@ -24,23 +27,23 @@ OPERATION_ID = encode_global_id("Operation", "op1")
 DOWN = UnavailableError(Reason.CONTROL_PLANE_UNAVAILABLE, "It does not answer.")
 FORBIDDEN = ForbiddenError(Reason.PERMISSION_MISSING, "Grant CAN MANAGE on it.")
 LAKEBASE = "{ lakebase { tableName instance { name } catalog { name } syncedTable { name indexes { name } } } }"
-PLAN = ports.Plan(
+PLAN = plan_ports.Plan(
     (
-        ports.PlannedStep(
+        plan_ports.PlannedStep(
             "create instance",
-            ports.PlanAction.CREATE,
+            plan_ports.PlanAction.CREATE,
             "instance orders-pg",
             exists=False,
             message="Make it.",
             costs=True,
         ),
-        ports.PlannedStep(
+        plan_ports.PlannedStep(
             "create catalog",
-            ports.PlanAction.NOTHING,
+            plan_ports.PlanAction.NOTHING,
             "catalog orders",
             exists=True,
             message="It is there.",
-            differences=(ports.Difference("databaseName", "a", "b"),),
+            differences=(plan_ports.Difference("databaseName", "a", "b"),),
         ),
     ),
     status_changes_lost=None,
@@ -207,8 +210,8 @@ async def test_a_dry_run_answers_with_the_plan() -> None:
 
 async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None:
     """The operation is the one that was started. Instance, catalog and table are looked up if selected."""
-    failure = ports.OperationFailure(Reason.SYNC_FAILED, "It failed.", retryable=True)
-    begun = operation(state=ports.OperationState.FAILED, failure=failure)
+    failure = operation_ports.OperationFailure(Reason.SYNC_FAILED, "It failed.", retryable=True)
+    begun = operation(state=operation_ports.OperationState.FAILED, failure=failure)
     administration = RecordingAdministration(outcome=ports.AdminOutcome(plan=PLAN, operation=begun))
     data = await answer(
         administration,
@@ -275,7 +278,7 @@ async def test_a_refusal_of_the_ports_stands_in_user_errors() -> None:
     refusals = (
         ports.AdminRefusal(Reason.COST_NOT_ACKNOWLEDGED, "It costs.", "acknowledgeCost"),
         ports.AdminRefusal(
-            Reason.SPEC_CONFLICT, "It is otherwise.", differences=(ports.Difference("capacity", "CU_1", "CU_2"),)
+            Reason.SPEC_CONFLICT, "It is otherwise.", differences=(plan_ports.Difference("capacity", "CU_1", "CU_2"),)
         ),
         ports.AdminRefusal(Reason.OPERATION_IN_PROGRESS, "Wait.", operation_id="op1"),
     )
@@ -455,7 +458,11 @@ async def progress(
 async def test_an_operation_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every progress is sent, however long it takes: the deadline of the other fields does not apply."""
     monkeypatch.setattr(admin, "ADMIN_SECONDS", 0.0)
-    states = [ports.OperationState.PENDING, ports.OperationState.RUNNING, ports.OperationState.SUCCEEDED]
+    states = [
+        operation_ports.OperationState.PENDING,
+        operation_ports.OperationState.RUNNING,
+        operation_ports.OperationState.SUCCEEDED,
+    ]
     results = await progress(RecordingAdministration(story=[operation(state=state) for state in states]))
     assert [result.errors for result in results] == [None] * 3
     assert [result.data["operationProgress"]["state"] for result in results] == ["PENDING", "RUNNING", "SUCCEEDED"]
@@ -506,11 +513,11 @@ async def test_an_operation_is_found_by_its_id() -> None:
     ("port", "served"),
     [
         (instance_ports.InstanceState, "DatabaseInstanceState"),
-        (ports.SyncState, "SyncedTableState"),
-        (ports.SyncPolicy, "SyncPolicy"),
-        (ports.OperationKind, "OperationKind"),
-        (ports.OperationState, "OperationState"),
-        (ports.PlanAction, "PlanAction"),
+        (table_ports.SyncState, "SyncedTableState"),
+        (table_ports.SyncPolicy, "SyncPolicy"),
+        (operation_ports.OperationKind, "OperationKind"),
+        (operation_ports.OperationState, "OperationState"),
+        (plan_ports.PlanAction, "PlanAction"),
     ],
 )
 def test_no_value_of_the_ports_is_unknown_to_the_schema(port: type[Enum], served: str) -> None:

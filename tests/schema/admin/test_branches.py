@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from schema.ports.branches import BranchChange, BranchSpec, SnapshotSpec
-from schema.ports.instances import Flavour
+from schema.ports.admin.branches import BranchChange, BranchSpec, SnapshotSpec
+from schema.ports.admin.instances import Flavour
 from schema.relay.node import encode_global_id
 from tests.schema.admin.test_flavours import BAD_IDS, ENDED, administration, submitted
 from tests.schema.admin.test_inputs import document, refusals

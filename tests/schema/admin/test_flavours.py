@@ -9,14 +9,16 @@ from typing import Any, cast
 import pytest
 
 from schema.errors import Reason
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
-from schema.ports.instances import NEVER, Flavour, InstanceChange, InstanceSpec, InstanceState
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import plans as plan_ports
+from schema.ports.admin import tables as table_ports
+from schema.ports.admin.instances import NEVER, Flavour, InstanceChange, InstanceSpec, InstanceState
 from tests.schema.admin.test_inputs import INSTANCE, TABLE, document, refusals
 from tests.schema.recording import CONFIGURED, NOON, RecordingAdministration, answer, instance, synced_table
 
 SCALES = replace(CONFIGURED, flavour=Flavour.AUTOSCALING, branch="production")
-ENDED = ports.AdminOutcome(ports.Plan(()))
+ENDED = ports.AdminOutcome(plan_ports.Plan(()))
 NAMED: list[tuple[str, dict[str, Any]]] = [
     ("createDatabaseInstance", {"name": INSTANCE}),
     ("updateDatabaseInstance", {"name": INSTANCE}),
@@ -176,7 +178,7 @@ async def test_the_branch_of_a_table_follows_from_its_catalog() -> None:
         (
             "createDatabaseCatalog",
             {"name": "c", "instanceName": "a", "databaseName": "d", "branch": "dev"},
-            {"catalog": ports.CatalogSpec("c", "a", "d", branch="dev")},
+            {"catalog": table_ports.CatalogSpec("c", "a", "d", branch="dev")},
         ),
     ],
 )
@@ -237,7 +239,7 @@ class ScalingAdministration(RecordingAdministration):
             asleep, state=InstanceState.DELETED, deleted_at=NOON, purge_at=NOON + timedelta(days=7), suspended=None
         )
 
-    async def synced_table(self, name: str) -> ports.SyncedTable | None:
+    async def synced_table(self, name: str) -> table_ports.SyncedTable | None:
         """A synced table that another client has created."""
         return replace(synced_table(name), source=None, primary_key=None, policy=None, database_name=None)
 

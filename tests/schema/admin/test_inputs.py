@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from schema.ports import administration as ports
-from schema.ports import instances as instance_ports
+from schema.ports.admin import administration as ports
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin import operations as operation_ports
+from schema.ports.admin import tables as table_ports
 from schema.relay.node import encode_global_id
 from tests.schema.recording import CONFIGURED, SCHEMA, UNSET, RecordingAdministration, answer, context, reasons, run
 
@@ -306,7 +308,9 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
     (
         "createDatabaseInstance",
         {"name": "a" * 63},
-        ports.AdminRequest(ports.OperationKind.CREATE_INSTANCE, instance=instance_ports.InstanceSpec("a" * 63)),
+        ports.AdminRequest(
+            operation_ports.OperationKind.CREATE_INSTANCE, instance=instance_ports.InstanceSpec("a" * 63)
+        ),
     ),
     (
         "createDatabaseInstance",
@@ -320,7 +324,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
             "dryRun": True,
         },
         ports.AdminRequest(
-            ports.OperationKind.CREATE_INSTANCE,
+            operation_ports.OperationKind.CREATE_INSTANCE,
             instance=instance_ports.InstanceSpec("A-1", "CU_8", 2, readable_secondaries=True, retention_days=35),
             acknowledge_cost=True,
             dry_run=True,
@@ -330,7 +334,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         "updateDatabaseInstance",
         {"name": "a", "stopped": False, "capacity": "CU_2", "acknowledgeCost": True},
         ports.AdminRequest(
-            ports.OperationKind.UPDATE_INSTANCE,
+            operation_ports.OperationKind.UPDATE_INSTANCE,
             change=instance_ports.InstanceChange("a", capacity="CU_2", stopped=False),
             acknowledge_cost=True,
         ),
@@ -339,7 +343,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         "updateDatabaseInstance",
         {"name": "a", "enableReadableSecondaries": True, "retentionWindowInDays": 2, "dryRun": True},
         ports.AdminRequest(
-            ports.OperationKind.UPDATE_INSTANCE,
+            operation_ports.OperationKind.UPDATE_INSTANCE,
             change=instance_ports.InstanceChange("a", readable_secondaries=True, retention_days=2),
             dry_run=True,
         ),
@@ -348,35 +352,38 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         "deleteDatabaseInstance",
         {"name": "a", "confirmDeletion": True, "discardStatusChanges": True},
         ports.AdminRequest(
-            ports.OperationKind.DELETE_INSTANCE, instance_name="a", confirm_deletion=True, discard_status_changes=True
+            operation_ports.OperationKind.DELETE_INSTANCE,
+            instance_name="a",
+            confirm_deletion=True,
+            discard_status_changes=True,
         ),
     ),
     (
         "createDatabaseCatalog",
         {**CATALOG_INPUT, "databaseName": "databricks_postgres", "createDatabase": False},
         ports.AdminRequest(
-            ports.OperationKind.CREATE_CATALOG,
-            catalog=ports.CatalogSpec(CATALOG, INSTANCE, "databricks_postgres", create_database=False),
+            operation_ports.OperationKind.CREATE_CATALOG,
+            catalog=table_ports.CatalogSpec(CATALOG, INSTANCE, "databricks_postgres", create_database=False),
         ),
     ),
     (
         "deleteDatabaseCatalog",
         {"name": "c" * 255, "dryRun": True},
-        ports.AdminRequest(ports.OperationKind.DELETE_CATALOG, catalog_name="c" * 255, dry_run=True),
+        ports.AdminRequest(operation_ports.OperationKind.DELETE_CATALOG, catalog_name="c" * 255, dry_run=True),
     ),
     (
         "createSyncedTable",
         {"name": TABLE},
         ports.AdminRequest(
-            ports.OperationKind.CREATE_SYNCED_TABLE,
-            table=ports.SyncedTableSpec(TABLE),
+            operation_ports.OperationKind.CREATE_SYNCED_TABLE,
+            table=table_ports.SyncedTableSpec(TABLE),
         ),
     ),
     (
         # An explicit null is the same as no word.
         "createSyncedTable",
         dict.fromkeys(("sourceTable", "primaryKey", "policy", "timeseriesKey", "instanceName"), None) | {"name": TABLE},
-        ports.AdminRequest(ports.OperationKind.CREATE_SYNCED_TABLE, table=ports.SyncedTableSpec(TABLE)),
+        ports.AdminRequest(operation_ports.OperationKind.CREATE_SYNCED_TABLE, table=table_ports.SyncedTableSpec(TABLE)),
     ),
     (
         "createSyncedTable",
@@ -393,8 +400,8 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
             "acknowledgeCost": True,
         },
         ports.AdminRequest(
-            ports.OperationKind.CREATE_SYNCED_TABLE,
-            table=ports.SyncedTableSpec(
+            operation_ports.OperationKind.CREATE_SYNCED_TABLE,
+            table=table_ports.SyncedTableSpec(
                 "main.default.t",
                 "main.default.s",
                 ("a", "b"),
@@ -411,26 +418,26 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
     (
         "deleteSyncedTable",
         {"name": TABLE, "confirmDeletion": True},
-        ports.AdminRequest(ports.OperationKind.DELETE_SYNCED_TABLE, table_name=TABLE, confirm_deletion=True),
+        ports.AdminRequest(operation_ports.OperationKind.DELETE_SYNCED_TABLE, table_name=TABLE, confirm_deletion=True),
     ),
     (
         "refreshSyncedTable",
         {},
-        ports.AdminRequest(ports.OperationKind.REFRESH_SYNCED_TABLE, table_name=CONFIGURED.table_name),
+        ports.AdminRequest(operation_ports.OperationKind.REFRESH_SYNCED_TABLE, table_name=CONFIGURED.table_name),
     ),
     (
         "ensureOrderIndexes",
         {"tableName": "c.s.t", "dryRun": True},
-        ports.AdminRequest(ports.OperationKind.ENSURE_INDEXES, table_name="c.s.t", dry_run=True),
+        ports.AdminRequest(operation_ports.OperationKind.ENSURE_INDEXES, table_name="c.s.t", dry_run=True),
     ),
     (
         "provisionLakebase",
         {"acknowledgeCost": True},
         ports.AdminRequest(
-            ports.OperationKind.PROVISION,
+            operation_ports.OperationKind.PROVISION,
             instance=instance_ports.InstanceSpec("orders-pg"),
-            catalog=ports.CatalogSpec("orders", "orders-pg", "orders_db"),
-            table=ports.SyncedTableSpec(TABLE),
+            catalog=table_ports.CatalogSpec("orders", "orders-pg", "orders_db"),
+            table=table_ports.SyncedTableSpec(TABLE),
             acknowledge_cost=True,
         ),
     ),
@@ -438,7 +445,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         "teardownLakebase",
         {"dryRun": True},
         ports.AdminRequest(
-            ports.OperationKind.TEARDOWN,
+            operation_ports.OperationKind.TEARDOWN,
             instance_name="orders-pg",
             catalog_name="orders",
             table_name=TABLE,
@@ -449,7 +456,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         "teardownLakebase",
         {"instanceName": "i", "catalogName": "C", "tableName": "c.s.t", "confirmDeletion": True},
         ports.AdminRequest(
-            ports.OperationKind.TEARDOWN,
+            operation_ports.OperationKind.TEARDOWN,
             instance_name="i",
             catalog_name="C",
             table_name="c.s.t",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.ports import instances as instance_ports
-from schema.ports.audit import AuditEntry, AuditFilter, AuditOutcome
+from schema.ports.admin import instances as instance_ports
+from schema.ports.admin.audit import AuditEntry, AuditFilter, AuditOutcome
 from schema.relay.node import encode_global_id
 from schema.relay.pagination import opaque
 from tests.schema.recording import NOON, RecordingAdministration, answer, instance, operation, reasons, run

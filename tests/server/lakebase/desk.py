@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from databricks.sdk.service.postgres import Project, ProjectSpec
 
-from schema.ports.administration import AdminRequest, Configured, OperationKind
+from schema.ports.admin.administration import AdminRequest, Configured
 from server.lakebase.database.inspection import Postgres
 from server.lakebase.login.instances import Instances
 from server.lakebase.operations.operation import OperationRecord
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk.service.postgres import PostgresAPI
 
+    from schema.ports.admin.operations import OperationKind
     from server.lakebase.plans.drafts.draft import Draft
     from tests.servers.platform import LocalPlatform
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
-from schema.ports.audit import AuditOutcome
+from schema.ports.admin.administration import AdminRequest
+from schema.ports.admin.audit import AuditOutcome
+from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from server.lakebase import execution
 from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable

@@ -7,8 +7,9 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from schema.deadline import current_deadline, request_deadline
-from schema.ports.administration import AdminRequest, OperationKind, OperationState, OperationStep
-from schema.ports.audit import AuditOutcome
+from schema.ports.admin.administration import AdminRequest
+from schema.ports.admin.audit import AuditOutcome
+from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from server.lakebase import execution
 from server.lakebase import runner as runners
 from server.lakebase.database.audit import AuditLog
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import asyncpg
     import pytest
 
-    from schema.ports.audit import AuditEntry
+    from schema.ports.admin.audit import AuditEntry
     from server.lakebase.steps.step import Step
     from tests.server.conftest import LogLines
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import Reason
-from schema.ports.instances import Flavour
+from schema.ports.admin.instances import Flavour
 from server.lakebase.database.inspection import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schema.ports.branches import Branch, BranchChange
-    from schema.ports.instances import Instance
+    from schema.ports.admin.branches import Branch, BranchChange
+    from schema.ports.admin.instances import Instance
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.platform.api import Platform
     from server.lakebase.services import Services

@@ -17,9 +17,10 @@ from server.observability.log_setup import silence_failure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from schema.ports.administration import Catalog, Configured, SyncedTable
-    from schema.ports.branches import Branch
-    from schema.ports.instances import Instance
+    from schema.ports.admin.administration import Configured
+    from schema.ports.admin.branches import Branch
+    from schema.ports.admin.instances import Instance
+    from schema.ports.admin.tables import Catalog, SyncedTable
     from server.lakebase.operations.store import OperationStore
     from server.lakebase.services import Services
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from schema.ports.administration import Difference
-from schema.ports.branches import endpoint_change
-from schema.ports.instances import NEVER, InstanceState
+from schema.ports.admin.branches import endpoint_change
+from schema.ports.admin.instances import NEVER, InstanceState
+from schema.ports.admin.plans import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.administration import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
-    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint
-    from schema.ports.instances import Instance, InstanceChange, InstanceSpec
+    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint
+    from schema.ports.admin.instances import Instance, InstanceChange, InstanceSpec
+    from schema.ports.admin.tables import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:

@@ -7,15 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import Reason
-from schema.ports.administration import AdminRefusal, OperationKind, OperationStep, Plan, PlanAction, PlannedStep
-from schema.ports.instances import InstanceState, limits_mistake
+from schema.ports.admin.administration import AdminRefusal
+from schema.ports.admin.instances import InstanceState, limits_mistake
+from schema.ports.admin.operations import OperationKind, OperationStep
+from schema.ports.admin.plans import Plan, PlanAction, PlannedStep
 from server.lakebase.plans.drafts.differences import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schema.ports.administration import AdminRequest, Configured
-    from schema.ports.instances import Instance
+    from schema.ports.admin.administration import AdminRequest, Configured
+    from schema.ports.admin.instances import Instance
 
 EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"

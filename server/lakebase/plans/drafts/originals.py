@@ -10,7 +10,8 @@ from server.lakebase.plans.drafts.differences import same_name
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from schema.ports.administration import Catalog, Configured, CopyOf, SyncedTable
+    from schema.ports.admin.administration import Configured, CopyOf
+    from schema.ports.admin.tables import Catalog, SyncedTable
     from server.lakebase.plans.drafts.draft import Draft
 
 

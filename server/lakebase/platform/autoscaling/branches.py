@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from databricks.sdk.service import postgres as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from schema.ports.administration import branch_path
-from schema.ports.branches import NEW_ENDPOINT, endpoint_change, endpoint_spec
+from schema.ports.admin.branches import NEW_ENDPOINT, endpoint_change, endpoint_spec
+from schema.ports.admin.tables import branch_path
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_snapshot
 from server.lakebase.platform.autoscaling.projects import ProjectCalls, all_of, duration, mask, new_endpoint
 from server.lakebase.platform.failures import Action
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
-    from schema.ports.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
+    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
 
 
 class BranchCalls(ProjectCalls):

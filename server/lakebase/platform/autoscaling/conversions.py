@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from databricks.sdk.service import postgres as api
 
-from schema.ports.administration import SyncedTable, SyncPolicy
-from schema.ports.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState, Snapshot
-from schema.ports.instances import NEVER, Flavour, Instance, InstanceState
+from schema.ports.admin.branches import Branch, BranchState, Endpoint, EndpointKind, EndpointState, Snapshot
+from schema.ports.admin.instances import NEVER, Flavour, Instance, InstanceState
+from schema.ports.admin.tables import SyncedTable, SyncPolicy
 from server.lakebase.platform.conversions import read_sync
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from databricks.sdk.service import postgres as api
 from google.protobuf.duration_pb2 import Duration
 
 from schema.errors import ForbiddenError, PlatformError, Reason
-from schema.ports.branches import EndpointKind
-from schema.ports.instances import NEVER, Flavour, InstancePage
+from schema.ports.admin.branches import EndpointKind
+from schema.ports.admin.instances import NEVER, Flavour, InstancePage
 from server.lakebase.platform.api import OperationOutcome
 from server.lakebase.platform.autoscaling.conversions import read_branch, read_endpoint, read_project, with_endpoint
 from server.lakebase.platform.failures import Action, to_api_error
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
-    from schema.ports.branches import Branch, Endpoint
-    from schema.ports.instances import Instance, InstanceChange, InstanceSpec
+    from schema.ports.admin.branches import Branch, Endpoint
+    from schema.ports.admin.instances import Instance, InstanceChange, InstanceSpec
 
 T = TypeVar("T")
 # The largest page that the platform gives.

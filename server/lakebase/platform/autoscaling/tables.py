@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 from databricks.sdk.service import postgres as api
 
-from schema.ports.administration import Catalog, branch_path
-from schema.ports.instances import Flavour
+from schema.ports.admin.instances import Flavour
+from schema.ports.admin.tables import Catalog, branch_path
 from server.lakebase.platform.autoscaling.conversions import last_part, read_synced_table, read_time
 from server.lakebase.platform.autoscaling.projects import ProjectCalls
 from server.lakebase.platform.failures import Action
 
 if TYPE_CHECKING:
-    from schema.ports.administration import CatalogSpec, SyncedTable, SyncedTableSpec
+    from schema.ports.admin.tables import CatalogSpec, SyncedTable, SyncedTableSpec
     from server.lakebase.platform.api import AskedFor, OperationOutcome
     from server.settings import Settings
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from databricks.sdk.service import database as api
 
 from schema.errors import ForbiddenError, PlatformError, Reason
-from schema.ports.administration import Catalog
-from schema.ports.instances import Flavour, InstancePage
+from schema.ports.admin.instances import Flavour, InstancePage
+from schema.ports.admin.tables import Catalog
 from server.lakebase.platform.api import OperationOutcome
 from server.lakebase.platform.conversions import read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
-    from schema.ports.administration import CatalogSpec, SyncedTable, SyncedTableSpec
-    from schema.ports.branches import Branch, Endpoint
-    from schema.ports.instances import Instance, InstanceChange, InstanceSpec
+    from schema.ports.admin.branches import Branch, Endpoint
+    from schema.ports.admin.instances import Instance, InstanceChange, InstanceSpec
+    from schema.ports.admin.tables import CatalogSpec, SyncedTable, SyncedTableSpec
     from server.lakebase.platform.api import AskedFor
 
 

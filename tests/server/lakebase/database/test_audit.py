@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 
 from schema.errors import Reason
-from schema.ports.audit import AuditEntry, AuditFilter, AuditOutcome, AuditPosition
+from schema.ports.admin.audit import AuditEntry, AuditFilter, AuditOutcome, AuditPosition
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import _SCRIPTS, Migrations

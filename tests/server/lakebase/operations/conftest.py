@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schema.ports.administration import AdminRequest, OperationKind, OperationStep
-from schema.ports.instances import InstanceSpec
+from schema.ports.admin.administration import AdminRequest
+from schema.ports.admin.instances import InstanceSpec
+from schema.ports.admin.operations import OperationKind, OperationStep
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations

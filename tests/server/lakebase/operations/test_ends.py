@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.ports.administration import OperationState
+from schema.ports.admin.operations import OperationState
 from server.lakebase.database.audit_entry import RESOURCES
 from server.lakebase.operations.table import LeaseLostError
 from tests.server.lakebase.operations.conftest import SCHEMA, lapse, move, operation, silence

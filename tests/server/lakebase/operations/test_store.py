@@ -9,16 +9,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.administration import (
-    AdminRequest,
-    CatalogSpec,
-    OperationFailure,
-    OperationKind,
-    OperationState,
-    OperationStep,
-    SyncedTableSpec,
-)
-from schema.ports.instances import InstanceSpec
+from schema.ports.admin.administration import AdminRequest
+from schema.ports.admin.instances import InstanceSpec
+from schema.ports.admin.operations import OperationFailure, OperationKind, OperationState, OperationStep
+from schema.ports.admin.tables import CatalogSpec, SyncedTableSpec
 from server.db.database import DatabaseMissingError, Provenance, UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations

@@ -9,9 +9,10 @@ import pytest
 from databricks.sdk.service import postgres as api
 
 from schema.errors import Reason
-from schema.ports.administration import OperationKind, SyncPolicy
-from schema.ports.branches import Branch, BranchChange, BranchSpec, BranchState, SnapshotSpec
-from schema.ports.instances import InstanceChange
+from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, BranchState, SnapshotSpec
+from schema.ports.admin.instances import InstanceChange
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.tables import SyncPolicy
 from server.lakebase.plans.drafts.differences import branch_differences
 from tests.server.lakebase.desk import PATH
 from tests.servers.operator import CATALOG, INSTANCE, TABLE

@@ -9,9 +9,10 @@ import pytest
 from databricks.sdk.service.postgres import Branch, BranchSpec
 
 from schema.errors import Reason
-from schema.ports import branches as ports
-from schema.ports.administration import CatalogSpec, OperationKind
-from schema.ports.instances import NEVER, Flavour, Instance, InstanceChange, InstanceState
+from schema.ports.admin import branches as ports
+from schema.ports.admin.instances import NEVER, Flavour, Instance, InstanceChange, InstanceState
+from schema.ports.admin.operations import OperationKind
+from schema.ports.admin.tables import CatalogSpec
 from server.lakebase.plans.drafts import deletions
 from server.lakebase.plans.instance import _costs_more
 from server.lakebase.services import Services

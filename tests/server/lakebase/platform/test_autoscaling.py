@@ -10,8 +10,8 @@ from databricks.sdk.errors import BadRequest, InternalError, NotFound, Permissio
 from databricks.sdk.service import postgres as api
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import Catalog, SyncState
-from schema.ports.instances import NEVER, InstanceState
+from schema.ports.admin.instances import NEVER, InstanceState
+from schema.ports.admin.tables import Catalog, SyncState
 from server.lakebase.platform.autoscaling import projects
 from server.lakebase.platform.autoscaling.conversions import (
     read_branch,

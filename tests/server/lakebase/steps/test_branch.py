@@ -15,8 +15,8 @@ from databricks.sdk.service.postgres import (
 )
 
 from schema.errors import PlatformError, Reason
-from schema.ports import branches as ports
-from schema.ports.administration import OperationKind
+from schema.ports.admin import branches as ports
+from schema.ports.admin.operations import OperationKind
 from tests.server.lakebase.desk import PATH, URL
 from tests.servers.operator import INSTANCE
 

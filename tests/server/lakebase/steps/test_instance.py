@@ -8,8 +8,8 @@ import pytest
 from databricks.sdk.service.postgres import Project
 
 from schema.errors import PlatformError, Reason
-from schema.ports.administration import OperationKind
-from schema.ports.instances import InstanceChange, InstanceSpec
+from schema.ports.admin.instances import InstanceChange, InstanceSpec
+from schema.ports.admin.operations import OperationKind
 from tests.server.lakebase.desk import URL
 from tests.servers.operator import INSTANCE
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from schema.ports.instances import Flavour, InstanceChange, InstanceSpec
+from schema.ports.admin.instances import Flavour, InstanceChange, InstanceSpec
 
 if TYPE_CHECKING:
     from datetime import datetime

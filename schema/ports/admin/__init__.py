@@ -1,0 +1,1 @@
+"""The ports of administration: instances, branches, catalogs, synced tables, operations and the audit."""
