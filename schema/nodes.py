@@ -10,7 +10,6 @@ import strawberry
 
 from schema.access import Requires
 from schema.admin.audit import AdminAuditEntry, audit_entry_with_key
-from schema.admin.branch_types import DatabaseBranch, DatabaseEndpoint, branch_with_key, endpoint_with_key
 from schema.admin.guard import deadline, note_refused
 from schema.admin.operations import Operation, operation_with_key
 from schema.admin.requests.names import (
@@ -22,14 +21,9 @@ from schema.admin.requests.names import (
     OPERATION_ID,
     SYNCED_TABLE,
 )
-from schema.admin.types import (
-    DatabaseCatalog,
-    DatabaseInstance,
-    SyncedTable,
-    catalog_named,
-    instance_named,
-    synced_table_named,
-)
+from schema.admin.types.branches import DatabaseBranch, DatabaseEndpoint, branch_with_key, endpoint_with_key
+from schema.admin.types.instances import DatabaseInstance, instance_named
+from schema.admin.types.tables import DatabaseCatalog, SyncedTable, catalog_named, synced_table_named
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.errors import ApiError, ForbiddenError, InputError, Reason
 from schema.orders.arguments import check_list_length

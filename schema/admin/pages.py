@@ -10,7 +10,7 @@ from schema.admin.audit import AdminAuditConnection, AdminAuditEntry
 from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, FIELDS_OF_COMPUTES, forward_page_info
 from schema.admin.operations import Operation, OperationConnection
 from schema.admin.requests.names import AUDIT_ENTRY_ID, OPERATION_ID
-from schema.admin.types import DatabaseInstance, DatabaseInstanceConnection
+from schema.admin.types.instances import DatabaseInstance, DatabaseInstanceConnection
 from schema.errors import InputError, Reason
 from schema.ports.admin import administration as ports
 from schema.ports.admin import instances as instance_ports

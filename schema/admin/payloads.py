@@ -6,18 +6,12 @@ from typing import TypeVar
 
 import strawberry
 
-from schema.admin.branch_types import DatabaseBranch
 from schema.admin.guard import WithDeadline
 from schema.admin.operations import Operation
 from schema.admin.plans import AdminError, Plan
-from schema.admin.types import (
-    DatabaseCatalog,
-    DatabaseInstance,
-    SyncedTable,
-    catalog_named,
-    instance_named,
-    synced_table_named,
-)
+from schema.admin.types.branches import DatabaseBranch
+from schema.admin.types.instances import DatabaseInstance, instance_named
+from schema.admin.types.tables import DatabaseCatalog, SyncedTable, catalog_named, synced_table_named
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.ports.admin import administration as ports  # noqa: TC001 # as above
 

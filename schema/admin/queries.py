@@ -14,16 +14,9 @@ from schema.admin.guard import RequiresAdmin
 from schema.admin.operations import Operation, OperationConnection, operation_key_of, operation_with_key
 from schema.admin.pages import audit_page, instance_page, operation_page
 from schema.admin.requests.names import CATALOG, SYNCED_TABLE, checked_name, instance_rule
-from schema.admin.types import (
-    DatabaseCatalog,
-    DatabaseInstance,
-    DatabaseInstanceConnection,
-    Lakebase,
-    SyncedTable,
-    catalog_named,
-    instance_named,
-    synced_table_named,
-)
+from schema.admin.types.instances import DatabaseInstance, DatabaseInstanceConnection, instance_named
+from schema.admin.types.lakebase import Lakebase
+from schema.admin.types.tables import DatabaseCatalog, SyncedTable, catalog_named, synced_table_named
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.relay.pagination import given
 
