@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from schema.errors import ApiError, PlatformError, Reason, UnavailableError
-from schema.ports.admin.instances import InstanceState
-from server.db.database import DatabaseAbsentError, DatabaseMissingError, LoginRefusedError
+from server.db.database import DatabaseAbsentError, DatabaseMissingError
 from server.db.wake_up import WakeUp
+from server.lakebase.login.absence import ENDPOINT_PREFIX, absence_of, not_found
 from server.lakebase.login.tokens import TokenProvider
 from server.observability.log_setup import silence_failure
 from server.settings.dsn import is_local
@@ -29,8 +29,6 @@ _REFUSED: Final = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpe
 _REMEMBERED_SECONDS: Final = 1.0
 # How long a login that found no server waits for the platform to say why. The platform may be down as well.
 _LOOKUP_SECONDS: Final = 1.0
-# An endpoint or a branch of the Autoscaling API is named by its path; an instance's name cannot contain a slash.
-_ENDPOINT_PREFIX: Final = "projects/"
 # The longest life that the platform gives a token of an endpoint.
 _TOKEN_SECONDS: Final = 3_600
 NOT_MINTED_YET: Final = "no token has been minted yet"
@@ -121,7 +119,7 @@ class Instances:
         server = self._server(name)
         if server.uid is None:
             logins = (await self._loader.get()).logins
-            find = logins.branch_uid if name.startswith(_ENDPOINT_PREFIX) else logins.instance_uid
+            find = logins.branch_uid if name.startswith(ENDPOINT_PREFIX) else logins.instance_uid
             try:
                 server.uid = await find(name)
             except ApiError as error:
@@ -130,7 +128,7 @@ class Instances:
                     f"The uid of {name} cannot be looked up, which tells this database from a copy. {error.message}",
                 ) from error
             if server.uid is None:
-                raise DatabaseMissingError(_not_found(name))
+                raise DatabaseMissingError(not_found(name))
         return server.uid
 
     async def provenance(self, name: str) -> Provenance:
@@ -140,10 +138,10 @@ class Instances:
             ApiError: there is no such instance or branch, or the platform refuses or does not answer.
         """
         logins = (await self._loader.get()).logins
-        find = logins.branch_provenance if name.startswith(_ENDPOINT_PREFIX) else logins.instance_provenance
+        find = logins.branch_provenance if name.startswith(ENDPOINT_PREFIX) else logins.instance_provenance
         found = await find(name)
         if found is None:
-            raise DatabaseMissingError(_not_found(name))
+            raise DatabaseMissingError(not_found(name))
         return found
 
     def wake_up(self, name: str) -> WakeUp:
@@ -171,7 +169,7 @@ class Instances:
     def forget(self, name: str) -> None:
         """Look an instance up again at the next connection, because it was created, changed or deleted."""
         # The endpoints of an instance of the Autoscaling API are below its project.
-        below = f"{_ENDPOINT_PREFIX}{name}/"
+        below = f"{ENDPOINT_PREFIX}{name}/"
         for server in [server for known, server in self._by_name.items() if known == name or known.startswith(below)]:
             server.address, server.failure, server.uid = None, None, None
 
@@ -243,7 +241,7 @@ class Instances:
         found = server.address
         if found is not None and (host := found.read_only_host if read_only else found.host):
             return host
-        raise server.failure.with_traceback(None) if server.failure else DatabaseMissingError(_not_found(name))
+        raise server.failure.with_traceback(None) if server.failure else DatabaseMissingError(not_found(name))
 
     @staticmethod
     def _is_fresh(server: _Server) -> bool:
@@ -260,9 +258,9 @@ class Instances:
     async def _look_up(self, server: _Server, name: str) -> None:
         try:
             logins = (await self._loader.get()).logins
-            find = logins.find_endpoint if name.startswith(_ENDPOINT_PREFIX) else logins.find_instance
+            find = logins.find_endpoint if name.startswith(ENDPOINT_PREFIX) else logins.find_instance
             found = await find(name)
-            server.failure = _absence(name, found)
+            server.failure = absence_of(name, found)
             server.address = None if server.failure else found
         except ApiError as error:
             # An address that is already known stays in use.
@@ -274,7 +272,7 @@ class Instances:
     async def _mint(self, name: str) -> Any:
         logins = (await self._loader.get()).logins
         try:
-            if name.startswith(_ENDPOINT_PREFIX):
+            if name.startswith(ENDPOINT_PREFIX):
                 address = self._server(name).address
                 endpoint = (address and address.endpoint) or name
                 return await logins.endpoint_credential(endpoint, seconds=_TOKEN_SECONDS)
@@ -282,7 +280,7 @@ class Instances:
         except PlatformError as error:
             if error.reason is not Reason.RESOURCE_NOT_FOUND:
                 raise
-            raise PlatformError(error.reason, _not_found(name)) from error.__cause__
+            raise PlatformError(error.reason, not_found(name)) from error.__cause__
 
     async def _user_name(self) -> str:
         if self._user is None:
@@ -296,76 +294,3 @@ class Instances:
 
     async def _look_up_user_name(self) -> str:
         return await (await self._loader.get()).logins.user_name()
-
-
-class InstanceDatabase:
-    """One database of an instance or endpoint, or of its replicas, as the pools connect to it."""
-
-    def __init__(self, instances: Instances, name: str, database: str, *, read_only: bool = False) -> None:
-        self._instances = instances
-        self._name = name
-        self._database = database
-        self._read_only = read_only
-
-    @property
-    def wake_up(self) -> WakeUp:
-        """The instance's wake-up."""
-        return self._instances.wake_up(self._name)
-
-    async def origin(self) -> str:
-        """The platform's uid, as `Instances.uid`."""
-        return await self._instances.uid(self._name)
-
-    async def provenance(self) -> Provenance:
-        """What the platform tells of the instance or branch, as `Instances.provenance`."""
-        return await self._instances.provenance(self._name)
-
-    async def connect(self, *, timeout: float, **options: Any) -> asyncpg.Connection:  # noqa: ASYNC109 # asyncpg's own option
-        """Open a connection, as `Instances.connect`."""
-        try:
-            return await self._instances.connect(
-                self._name, self._database, timeout=timeout, read_only=self._read_only, **options
-            )
-        except DatabaseAbsentError:
-            raise
-        except ApiError as error:
-            # A request for orders fails because of its database, whatever the platform says.
-            raise LoginRefusedError(error.message) from None
-
-    async def look_up(self) -> None:
-        """Look the instance up on the platform, as `Instances.look_up`."""
-        await self._instances.look_up(self._name)
-
-
-def _absence(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError | None:
-    """Why the instance accepts no connections; None if it does."""
-    if found is None:
-        return DatabaseMissingError(_not_found(name))
-    if found.stopped:
-        return DatabaseAbsentError(
-            f"The database instance {name} is stopped: an admin starts it with updateDatabaseInstance(stopped: false)."
-        )
-    if found.state == InstanceState.DELETING.value:
-        return DatabaseAbsentError(
-            f"The database instance {name} is being deleted: after that, provisionLakebase creates a new one."
-        )
-    if found.host is None and found.endpoint is None and name.startswith(_ENDPOINT_PREFIX):
-        branch, _, endpoint = name.partition("/endpoints/")
-        return DatabaseAbsentError(
-            _not_found(name) if endpoint else f"The branch {branch} has no read-write endpoint: create one for it."
-        )
-    if found.host is None:
-        return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
-    return None
-
-
-def _not_found(name: str) -> str:
-    kind, setting, granted_on = (
-        ("endpoint", "LAKEBASE_ENDPOINT", "its project")
-        if name.startswith(_ENDPOINT_PREFIX)
-        else ("instance", "LAKEBASE_INSTANCE_NAME", "it")
-    )
-    return (
-        f"There is no database {kind} {name}, or the server's identity may not see it. Create it with "
-        f"provisionLakebase, set {setting} to one that exists, or grant the server's identity CAN USE on {granted_on}."
-    )

@@ -32,7 +32,7 @@ from server.lakebase.plans.drafts.differences import (
     same_name,
 )
 from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, in_utc, step_adder, term
-from server.lakebase.plans.instance import size_in_words
+from server.lakebase.plans.drafts.sizes import size_in_words
 
 if TYPE_CHECKING:
     from schema.ports.admin.administration import Configured

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from schema.errors import Reason
-from schema.ports.admin.instances import NEVER, Flavour, InstanceChange, InstanceState
+from schema.ports.admin.instances import Flavour, InstanceChange, InstanceState
 from schema.ports.admin.plans import PlanAction
 from schema.ports.admin.tables import branch_name
 from server.lakebase.operations.operation import required
@@ -28,22 +28,17 @@ from server.lakebase.plans.drafts.differences import (
     same_name,
 )
 from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.drafts.sizes import costs_more, lost_history, require_nodes, restart_in_words, size_in_words
 from server.lakebase.plans.safety_net import net_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from schema.ports.admin.administration import Configured
     from schema.ports.admin.instances import Instance, InstanceSpec
-    from schema.ports.admin.plans import Difference
     from server.lakebase.plans.drafts.dependents import Dependents
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
-
-# Changes of these properties restart the instance.
-_RESTARTING: Final = frozenset({"capacity", "nodeCount", "enableReadableSecondaries"})
-# Whether changes of these restart it is not documented.
-_MAYBE_RESTARTING: Final = frozenset({"autoscaling.minCu", "autoscaling.maxCu"})
 
 
 class InstancePlans:
@@ -102,7 +97,7 @@ class InstancePlans:
             f"is created with {size_in_words(made)}, {made.retention_days} days of retention",
             costs=True,
         )
-        _require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
+        require_nodes(draft, nodes=made.node_count, secondaries=spec.readable_secondaries, named=True)
         draft.require_limits((spec.min_cu, spec.max_cu), (made.min_cu, made.max_cu))
 
     async def update(self, draft: Draft) -> None:
@@ -124,7 +119,7 @@ class InstancePlans:
         differences = pending_changes(found, change)
         nodes = change.node_count or found.node_count or 1
         secondaries = found.readable_secondaries if change.readable_secondaries is None else change.readable_secondaries
-        _require_nodes(draft, nodes=nodes, secondaries=secondaries, named=bool(change.readable_secondaries))
+        require_nodes(draft, nodes=nodes, secondaries=secondaries, named=bool(change.readable_secondaries))
         draft.require_limits((change.min_cu, change.max_cu), (found.min_cu, found.max_cu))
         if found.state is InstanceState.DELETING:
             draft.refuse(Reason.RESOURCE_NOT_READY, f"The {resource} is being deleted.", "name")
@@ -137,13 +132,18 @@ class InstancePlans:
                 PlanAction.STOP,
                 f"{describe_changes(differences)}; {_databases(found)} cannot be reached until it is started{place}",
                 differences=differences,
-                costs=_costs_more(found, change),
+                costs=costs_more(found, change),
             )
         elif change.stopped is False and found.stopped:
             add(PlanAction.START, f"is started{place}", differences=differences, costs=True)
         else:
-            message = describe_changes(differences) + _restart(found, differences) + _forgotten(found, change) + place
-            add(PlanAction.UPDATE, message, differences=differences, costs=_costs_more(found, change))
+            message = (
+                describe_changes(differences)
+                + restart_in_words(found, differences)
+                + lost_history(found, change)
+                + place
+            )
+            add(PlanAction.UPDATE, message, differences=differences, costs=costs_more(found, change))
 
     def _place(self, found: Instance) -> str:
         """Which branch's endpoint a change is of, if this server serves another branch."""
@@ -266,66 +266,3 @@ def _without_endpoint(found: Instance) -> str:
 
 def _databases(found: Instance) -> str:
     return f"the databases of its default branch {branch_name(found.branch)}" if found.branch else "its databases"
-
-
-def _costs_more(found: Instance, change: InstanceChange) -> bool:
-    # A larger size costs more at once, or when there is more to do. Staying awake for longer costs without any work. A
-    # longer history costs storage.
-    limits = ((change.min_cu, found.min_cu), (change.max_cu, found.max_cu))
-    if any(wanted is not None and (known is None or wanted > known) for wanted, known in limits):
-        return True
-    awake, before = change.suspend_after_seconds, found.suspend_after_seconds
-    if awake is not None and before != NEVER and (awake == NEVER or before is None or awake > before):
-        return True
-    if change.retention_days and change.retention_days > (found.retention_days or 0):
-        return True
-    larger = _units(change.capacity) > _units(found.capacity) if change.capacity else False
-    nodes = (change.node_count or 0) > (found.node_count or 1)
-    return larger or nodes or bool(change.readable_secondaries and not found.readable_secondaries)
-
-
-def _require_nodes(draft: Draft, *, nodes: int | None, secondaries: bool | None, named: bool) -> None:
-    """Refuse readable secondaries without a second node; `named`: the request itself asks for the secondaries."""
-    if secondaries and (nodes or 1) < 2:  # noqa: PLR2004 # the primary and a replica
-        draft.refuse(
-            Reason.SETTING_INVALID,
-            f"Readable secondaries need a nodeCount of 2 or more; it is {nodes}.",
-            "enableReadableSecondaries" if named else "nodeCount",
-        )
-
-
-def _restart(found: Instance, differences: Sequence[Difference]) -> str:
-    """What a change does to the connections of an instance that runs."""
-    changed = {one.field for one in differences}
-    if found.stopped or not changed & (_RESTARTING | _MAYBE_RESTARTING):
-        return ""
-    restarts = "restarts" if changed & _RESTARTING else "may restart"
-    return f"; the instance {restarts}, which ends all connections"
-
-
-def _forgotten(found: Instance, change: InstanceChange) -> str:
-    """What a shorter retention takes away."""
-    days = change.retention_days
-    if days is None or found.retention_days is None or days >= found.retention_days:
-        return ""
-    return f"; the history from more than {days} days ago is lost for good"
-
-
-def _units(capacity: str | None) -> float:
-    """CU_4 as 4. An unknown capacity is 0, so that any change from it counts as larger."""
-    try:
-        return float((capacity or "").removeprefix("CU_"))
-    except ValueError:
-        return 0.0
-
-
-def size_in_words(spec: InstanceSpec) -> str:
-    """The size of an instance or of an endpoint."""
-    nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
-    secondaries = ", readable secondaries" if spec.readable_secondaries else ""
-    size = spec.capacity
-    if spec.min_cu is not None:
-        seconds = spec.suspend_after_seconds
-        sleep = "never asleep" if seconds == NEVER else f"asleep after {seconds:,} idle seconds"
-        size = f"{spec.min_cu:g} to {spec.max_cu:g} CU, {sleep}"
-    return f"{size}, {nodes}{secondaries}"

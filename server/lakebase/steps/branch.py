@@ -16,12 +16,8 @@ from server.lakebase.plans.drafts.deletions import STEP_SECONDS, count_changes, 
 from server.lakebase.plans.drafts.differences import branch_changes, branch_differences, describe, endpoint_changes
 from server.lakebase.plans.drafts.draft import SOURCE
 from server.lakebase.plans.safety_net import SAFETY_NET, way_back
+from server.lakebase.steps.calls import DELETE_AGAIN_SECONDS, REQUESTED, Absence, Call, Creation
 from server.lakebase.steps.checks import (
-    DELETE_AGAIN_SECONDS,
-    REQUESTED,
-    Absence,
-    Call,
-    Creation,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,

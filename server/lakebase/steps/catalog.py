@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import catalog_differences
+from server.lakebase.steps.calls import DELETE_AGAIN_SECONDS, Absence, Call, Creation
 from server.lakebase.steps.checks import (
-    DELETE_AGAIN_SECONDS,
-    Absence,
-    Call,
-    Creation,
     deletion_message,
     note_deletion_sent,
     require_no_changes_lost,

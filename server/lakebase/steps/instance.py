@@ -12,12 +12,8 @@ from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import STEP_SECONDS, changes_in, name_held, total
 from server.lakebase.plans.drafts.differences import describe, instance_differences, pending_changes
 from server.lakebase.plans.safety_net import net_of
+from server.lakebase.steps.calls import DELETE_AGAIN_SECONDS, REQUESTED, Absence, Call, Creation
 from server.lakebase.steps.checks import (
-    DELETE_AGAIN_SECONDS,
-    REQUESTED,
-    Absence,
-    Call,
-    Creation,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,

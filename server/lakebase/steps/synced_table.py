@@ -10,13 +10,8 @@ from server.db.database import DatabaseAbsentError
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import table_differences
+from server.lakebase.steps.calls import DELETE_AGAIN_SECONDS, REQUESTED, Absence, Call, Creation, RunStart
 from server.lakebase.steps.checks import (
-    DELETE_AGAIN_SECONDS,
-    REQUESTED,
-    Absence,
-    Call,
-    Creation,
-    RunStart,
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.servers.platform import LocalPlatform
 
 API, UNITY = "/api/2.0/database", "/api/2.1/unity-catalog"
-APPEARS = "server.lakebase.steps.checks._APPEARS_SECONDS"
+APPEARS = "server.lakebase.steps.calls._APPEARS_SECONDS"
 # A resource that does not appear by the second look after a refusal is not ours. The product waits for seconds longer.
 SOON = MappingProxyType({**HASTE, APPEARS: 0.0})
 # For resources that do appear, however slow the machine is.
@@ -185,7 +185,7 @@ def test_a_pipeline_that_cannot_be_started_does_not_hold_its_table(platform: Loc
     body = '{"error_code": "RESOURCE_CONFLICT", "message": "The pipeline is not ours."}'
     platform.fault("answer", method="POST", path="/api/2.0/pipelines/.*/updates", times=None, status=409, body=body)
     with operated(
-        platform, module=HASTY, altered={**SOON, "server.lakebase.steps.checks._START_AGAIN_SECONDS": 0.0}
+        platform, module=HASTY, altered={**SOON, "server.lakebase.steps.calls._START_AGAIN_SECONDS": 0.0}
     ) as hasty:
         ended = hasty.ended(hasty.send("refreshSyncedTable"))
     platform.clear_faults()

@@ -28,7 +28,7 @@ HURRIED: Final[Mapping[str, float]] = {
     "server.lakebase.steps.step._LAST_PAUSE_SECONDS": 0.2,
     **{f"server.lakebase.steps.{kind}.DELETE_AGAIN_SECONDS": 0.2 for kind in ("branch", "catalog", "instance")},
     "server.lakebase.steps.synced_table.DELETE_AGAIN_SECONDS": 0.2,
-    "server.lakebase.steps.checks._FREED_SECONDS": 0.2,
+    "server.lakebase.steps.calls._FREED_SECONDS": 0.2,
 }
 
 

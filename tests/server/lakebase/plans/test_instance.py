@@ -14,7 +14,7 @@ from schema.ports.admin.instances import NEVER, Flavour, Instance, InstanceChang
 from schema.ports.admin.operations import OperationKind
 from schema.ports.admin.tables import CatalogSpec
 from server.lakebase.plans.drafts import deletions
-from server.lakebase.plans.instance import _costs_more
+from server.lakebase.plans.drafts.sizes import costs_more
 from server.lakebase.services import Services
 from tests.server.lakebase.desk import PATH, URL
 from tests.servers.operator import INSTANCE
@@ -51,7 +51,7 @@ def test_to_stay_awake_or_to_keep_history_for_longer_costs(
     costs: bool,  # noqa: FBT001 # a value of the table
 ) -> None:
     """Compute costs while it is awake, and history by its size."""
-    assert _costs_more(instance(**found), InstanceChange(INSTANCE, **change)) is costs
+    assert costs_more(instance(**found), InstanceChange(INSTANCE, **change)) is costs
 
 
 class Counting:
