@@ -131,7 +131,7 @@ class InstanceSpec:
     max_cu: float | None = None
     suspend_after_seconds: int | None = None
 
-    def with_defaults(self, flavour: Flavour = Flavour.PROVISIONED) -> InstanceSpec:
+    def with_defaults(self, flavour: Flavour) -> InstanceSpec:
         """The spec of an instance to create: a property that is None has its default."""
         if flavour is Flavour.PROVISIONED:
             return InstanceSpec(

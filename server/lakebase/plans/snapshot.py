@@ -8,7 +8,8 @@ from schema.errors import Reason
 from schema.ports.admin.plans import PlanAction
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import missing
-from server.lakebase.plans.drafts.draft import EXISTS, SOURCE, in_utc, step_adder, term
+from server.lakebase.plans.drafts.differences import describe, snapshot_differences
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, in_utc, step_adder, term
 
 if TYPE_CHECKING:
     from schema.ports.admin.branches import SnapshotSpec
@@ -29,14 +30,17 @@ class SnapshotPlans:
         resource = f"snapshot {spec.instance_name}/{spec.name}"
         found = [one for one in await self._services.branching.snapshots(spec.instance_name) if one.name == spec.name]
         add = step_adder(draft, "create_snapshot", resource, exists=bool(found))
-        if found and spec.source and found[0].source and found[0].source != spec.source:
-            add(PlanAction.NOTHING, f"exists of the branch {found[0].source}")
+        if found and (differences := snapshot_differences(found[0], spec)):
+            add(PlanAction.NOTHING, CONFLICTS, differences=differences)
             draft.refuse(
-                Reason.SPEC_CONFLICT, f"The {resource} is of the branch {found[0].source}. Choose another name.", "name"
+                Reason.SPEC_CONFLICT,
+                f"The {resource} exists with other properties: {describe(differences)}. Choose another name.",
+                "name",
+                differences=differences,
             )
             return
         if found:
-            add(PlanAction.NOTHING, EXISTS)
+            add(PlanAction.NOTHING, f"{EXISTS}; the platform does not tell of which moment" if spec.time else EXISTS)
             return
         source = await self._source(draft, spec)
         moment = f" as it was at {in_utc(spec.time)}" if spec.time else ""

@@ -12,7 +12,7 @@ from schema.ports.admin.plans import Difference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint
+    from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
     from schema.ports.admin.instances import Instance, InstanceChange, InstanceSpec
     from schema.ports.admin.tables import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
 
@@ -69,6 +69,16 @@ def branch_differences(found: Branch, spec: BranchSpec, *, created: bool = False
                 ("expiresAt", _ends(None, term)[0], "never" if spec.default else None),
             )
         ),
+    )
+
+
+def snapshot_differences(found: Snapshot, spec: SnapshotSpec) -> list[Difference]:
+    """How a snapshot differs from this spec. The platform does not tell the moment that it shows."""
+    wanted_term = spec.ttl_seconds and found.expires_at is None and f"{spec.ttl_seconds} (counted from its creation)"
+    return _differences(
+        ("branch", found.source, spec.source),
+        ("expiresAt", *_ends(spec.expires_at, found.expires_at)),
+        ("ttlSeconds", "never", wanted_term or None),
     )
 
 

@@ -82,7 +82,7 @@ class ProvisionedPlatform(Workspace):
 
     async def create_instance(self, spec: InstanceSpec) -> None:
         """Request a new instance. It takes minutes until it is AVAILABLE."""
-        spec = spec.with_defaults()
+        spec = spec.with_defaults(self.flavour)
         wanted = api.DatabaseInstance(
             name=spec.name,
             capacity=spec.capacity,

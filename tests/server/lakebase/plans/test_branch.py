@@ -9,11 +9,11 @@ import pytest
 from databricks.sdk.service import postgres as api
 
 from schema.errors import Reason
-from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, BranchState, SnapshotSpec
+from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, BranchState, Snapshot, SnapshotSpec
 from schema.ports.admin.instances import InstanceChange
 from schema.ports.admin.operations import OperationKind
 from schema.ports.admin.tables import SyncPolicy
-from server.lakebase.plans.drafts.differences import branch_differences
+from server.lakebase.plans.drafts.differences import branch_differences, snapshot_differences
 from tests.server.lakebase.desk import PATH
 from tests.servers.operator import CATALOG, INSTANCE, TABLE
 
@@ -200,3 +200,23 @@ async def test_a_snapshot_can_be_taken_of_a_branch_that_was_made_from_one(desk: 
     draft = await desk.plan(OperationKind.CREATE_SNAPSHOT, snapshot=SnapshotSpec(INSTANCE, "tuesday", source="dev"))
     assert draft.refusals == []
     await desk.done(OperationKind.DELETE_SNAPSHOT, instance_name=INSTANCE, snapshot_name="monday")
+
+
+@pytest.mark.parametrize(
+    ("given", "differs"),
+    [
+        ({}, []),
+        ({"source": "production"}, []),
+        ({"source": "dev"}, ["branch"]),
+        ({"time": NOON.isoformat()}, []),
+        ({"expires_at": NOON.isoformat()}, ["expiresAt"]),
+        ({"ttl_seconds": 3600}, ["ttlSeconds"]),
+    ],
+)
+def test_a_snapshot_of_another_branch_or_with_another_term_is_not_the_wanted_one(
+    given: dict[str, Any], differs: list[str]
+) -> None:
+    """Its moment is not known, so that it is no difference."""
+    path = f"{PATH}/snapshots/monday"
+    found = Snapshot(path, "monday", INSTANCE, "s1", "production", NOON, None, None, None)
+    assert [one.field for one in snapshot_differences(found, SnapshotSpec(INSTANCE, "monday", **given))] == differs
