@@ -260,7 +260,7 @@ class Reason(Enum):
         Code.CONFLICT,
         200,
         "A protected branch must not be deleted, and neither must its instance. Take the protection off it first.",
-        where="userErrors",
+        where="userErrors, operation",
     )
     RESOURCE_NOT_FOUND = Kind(
         Code.NOT_FOUND,
@@ -272,7 +272,7 @@ class Reason(Enum):
         Code.CONFLICT,
         200,
         "Something still depends on the resource; the message names it. Delete that first, or tear down everything.",
-        where="userErrors",
+        where="userErrors, operation",
     )
     RESOURCE_NOT_READY = Kind(
         Code.CONFLICT,
@@ -598,6 +598,7 @@ class PlatformError(ApiError):
         {
             Reason.SPEC_CONFLICT,
             Reason.NAME_HELD,
+            Reason.PROTECTED,
             Reason.RESOURCE_NOT_FOUND,
             Reason.RESOURCE_IN_USE,
             Reason.RESOURCE_NOT_READY,

@@ -324,6 +324,7 @@ def test_probes_are_cheap_and_not_logged(http: httpx.Client, server: Server) -> 
         "token": "none is needed",
         "replica": "there is none",
         "memory": "ok",
+        "copy": "no",
         "draining": "no",
     }
     assert "readyz" not in server.log()

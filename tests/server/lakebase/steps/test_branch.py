@@ -17,10 +17,13 @@ from databricks.sdk.service.postgres import (
 from schema.errors import PlatformError, Reason
 from schema.ports.admin import branches as ports
 from schema.ports.admin.operations import OperationKind
+from server.lakebase.platform.autoscaling.projects import mask
 from tests.server.lakebase.desk import PATH, URL
 from tests.servers.operator import INSTANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.server.lakebase.desk import Desk
 
 DEV = f"{PATH}/branches/dev"
@@ -83,17 +86,33 @@ async def test_a_purge_leaves_a_branch_alone_that_was_undeleted_since(desk: Desk
     assert found
 
 
-async def test_a_branch_that_became_the_default_one_is_not_deleted(desk: Desk) -> None:
+def protect_dev(desk: Desk, *, protected: bool = True) -> None:
+    """Protect the branch `dev`, or no longer, as another client."""
+    wanted = Branch(spec=BranchSpec(is_protected=protected))
+    desk.postgres.update_branch(DEV, wanted, mask("spec.is_protected")).wait()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason", "says"),
+    [
+        (make_dev_default, Reason.RESOURCE_IN_USE, "default branch"),
+        (protect_dev, Reason.PROTECTED, "is protected"),
+    ],
+)
+async def test_a_branch_that_became_the_default_one_or_protected_is_not_deleted(
+    desk: Desk, meanwhile: Callable[[Desk], None], reason: Reason, says: str
+) -> None:
     """The plan has seen another one."""
     create_dev(desk)
     draft = await desk.plan(OperationKind.DELETE_BRANCH, instance_name=INSTANCE, branch_name="dev")
-    make_dev_default(desk)
+    meanwhile(desk)
     before = desk.platform.counters()["requests"]
-    with pytest.raises(PlatformError, match="default branch") as failed:
+    with pytest.raises(PlatformError, match=says) as failed:
         await desk.run(draft)
-    assert failed.value.reason is Reason.RESOURCE_IN_USE
+    assert failed.value.reason is reason
     deletion = "DELETE /api/2.0/postgres/projects/{project}/branches/{branch}"
     assert desk.platform.counters()["requests"].get(deletion) == before.get(deletion)
+    protect_dev(desk, protected=False)
 
 
 async def test_a_restore_is_of_the_branch_that_the_plan_names(desk: Desk) -> None:
