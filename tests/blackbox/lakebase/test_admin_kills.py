@@ -223,7 +223,8 @@ def check_release(walk: Walk, *, stopped: Mapping[str, float], heir: Mapping[str
         assert "stop cut short" not in operator.server.log()
         wait_for(lambda: resumed(survivor, payload), what=lambda: survivor.server.log()[-3000:])
         seconds = time.monotonic() - began
-        assert survivor.ended(payload)["state"] == "SUCCEEDED"
+        ended = survivor.ended(payload)
+        assert ended["state"] == "SUCCEEDED", ended
         assert claimed(survivor, payload)
         walk.check(life, number)
     return seconds
