@@ -43,7 +43,10 @@ class Home:
             DatabaseAbsentError: there is no database.
             UnavailableError: the database or the platform does not answer.
         """
-        origin = await self._database.origin()
-        ((database, table, readable),) = await rows(_OIDS, {"table": self._table})
-        system = (await rows(_SYSTEM, {}))[0][0] if readable else "-"
-        return f"{origin}/{system}/{database}/{table}"
+        while True:
+            origin = await self._database.origin()
+            ((database, table, readable),) = await rows(_OIDS, {"table": self._table})
+            system = (await rows(_SYSTEM, {}))[0][0] if readable else "-"
+            # A statement may have waited until another database had the name.
+            if await self._database.origin() == origin:
+                return f"{origin}/{system}/{database}/{table}"

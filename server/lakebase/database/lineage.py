@@ -8,7 +8,7 @@ import hashlib
 import time
 from contextvars import Context
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -18,6 +18,7 @@ from schema.ports.admin.administration import CopyOf
 from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -242,6 +243,12 @@ class Lineage:
         return CopyOf(instance, branch, database, since, message + _ACCEPT.format(schema=self._tables.schema))
 
     async def _insert(self, connection: AsyncConnection, found: _Found) -> None:
+        async def rows(statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+            return (await connection.execute(sa.text(statement), dict(values))).all()
+
+        if await self._home.read(rows) != found.own.home:
+            # Another database has the name meanwhile. It is looked up when it is used.
+            return
         for row in (*found.earlier, found.own):
             await connection.execute(
                 sa.text(

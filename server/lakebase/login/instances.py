@@ -45,6 +45,12 @@ class _Server:
         self.looked_up_at = -math.inf
         self.lookup: asyncio.Task[None] | None = None
         self.uid: str | None = None
+        self.uids = 0
+
+    def renew_uid(self) -> None:
+        """Ask for the uid again, because another instance may have the name now. An answer under way is of no use."""
+        self.uid = None
+        self.uids += 1
 
 
 class Instances:
@@ -120,15 +126,19 @@ class Instances:
         if server.uid is None:
             logins = (await self._loader.get()).logins
             find = logins.branch_uid if name.startswith(ENDPOINT_PREFIX) else logins.instance_uid
+            number = server.uids
             try:
-                server.uid = await find(name)
+                found = await find(name)
             except ApiError as error:
                 raise UnavailableError(
                     Reason.DATABASE_UNAVAILABLE,
                     f"The uid of {name} cannot be looked up, which tells this database from a copy. {error.message}",
                 ) from error
-            if server.uid is None:
+            if found is None:
                 raise DatabaseMissingError(not_found(name))
+            if server.uids != number:
+                return await self.uid(name)
+            server.uid = found
         return server.uid
 
     async def provenance(self, name: str) -> Provenance:
@@ -171,7 +181,8 @@ class Instances:
         # The endpoints of an instance of the Autoscaling API are below its project.
         below = f"{ENDPOINT_PREFIX}{name}/"
         for server in [server for known, server in self._by_name.items() if known == name or known.startswith(below)]:
-            server.address, server.failure, server.uid = None, None, None
+            server.address, server.failure = None, None
+            server.renew_uid()
 
     def _server_name(self, name: str) -> str:
         """The name under which a server is kept: the served branch is the served endpoint."""
@@ -266,8 +277,7 @@ class Instances:
             # An address that is already known stays in use.
             server.failure = error
         server.looked_up_at = time.monotonic()
-        # Another instance may have the name now.
-        server.uid = None
+        server.renew_uid()
 
     async def _mint(self, name: str) -> Any:
         logins = (await self._loader.get()).logins

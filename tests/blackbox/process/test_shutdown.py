@@ -124,12 +124,13 @@ async def end_of_stream(response: httpx.Response) -> tuple[list[str], float]:
     return lines, time.monotonic()
 
 
-async def waiting(url: str, count: int) -> None:
-    """Wait until this many backends wait for a lock."""
+async def waiting(url: str, count: int, *requests: asyncio.Task[Any]) -> None:
+    """Wait until this many backends wait for a lock. A request that ends meanwhile will not: the test tells its answer."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lakebase%'"
     connection = await asyncpg.connect(url)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await connection.fetchval(query) != count:  # noqa: ASYNC110 # polls another process
+            assert not [request.result().text for request in requests if request.done()]
             await asyncio.sleep(0.02)  # between two looks
     await connection.close()
 
@@ -176,7 +177,7 @@ async def test_a_stop_loses_nothing_in_flight(orders_url: str) -> None:
             writer = await socket_to(server.url, FEED, {"query": SET % BY_SOCKET})
             by_http = ask(client, SET % BY_HTTP)
             by_stream = ask(client, SET % BY_STREAM, "/api/graphql/stream", **events)
-            await waiting(orders_url, 3)
+            await waiting(orders_url, 3, by_http, by_stream)
 
             stopped_at = time.monotonic()
             server.process.terminate()

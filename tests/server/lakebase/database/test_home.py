@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine, create_operations_pool
@@ -53,6 +53,24 @@ async def test_a_restored_dump_is_another_home_in_the_same_database(
     home = await home_of(orders_url)
     await database.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
     assert await home_of(orders_url) != home
+
+
+async def test_a_home_is_never_of_two_databases() -> None:
+    """A statement may wait until its database is gone and another one has the name. Then the home is that one's."""
+    origin, system = "deleted", 1
+
+    class Named(UrlDatabase):
+        async def origin(self) -> str:
+            return origin
+
+    async def rows(statement: str, _parameters: Any) -> list[tuple[Any, ...]]:
+        nonlocal origin, system
+        if "pg_database" in statement:
+            return [(5, 6, True)]
+        found, origin, system = system, "new", 2
+        return [(found,)]
+
+    assert await Home(Named("postgresql://h/db"), SCHEMA).read(rows) == "new/2/5/6"
 
 
 async def test_the_home_is_read_without_the_right_to_the_system_identifier(cluster: Cluster, orders_url: str) -> None:

@@ -89,3 +89,24 @@ async def test_a_login_goes_to_the_read_write_endpoint_of_a_branch(
     found = await Logins(list_endpoints=lambda _: [endpoint(*one) for one in listed]).find_endpoint(BRANCH)
     assert found is not None
     assert found.host == host
+
+
+async def test_the_uid_is_not_that_of_an_instance_that_had_the_name_before() -> None:
+    """The platform's answer may be on its way while an operation deletes the instance and creates another."""
+    settings = patient_settings("postgresql://h/db").model_copy(update={"lakebase_endpoint": PRIMARY})
+    uids = ["deleted", "new"]
+
+    class Renamed(Logins):
+        async def branch_uid(self, name: str) -> str:
+            assert name == PRIMARY
+            if len(uids) > 1:
+                instances.forget("orders-pg")
+            return uids.pop(0)
+
+    async def load() -> Any:
+        return SimpleNamespace(logins=Renamed())
+
+    loader: Any = SimpleNamespace(get=load)
+    instances = Instances(settings, loader)
+    assert await instances.uid(PRIMARY) == "new"
+    assert await instances.uid(PRIMARY) == "new"
