@@ -20,6 +20,9 @@ FROM pg_catalog.pg_database d WHERE d.datname = current_database()
 _SYSTEM: Final = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
 
 
+_NO_TABLE: Final = "none"
+
+
 class _Rows(Protocol):
     async def __call__(self, statement: str, parameters: Mapping[str, Any], /) -> Sequence[Any]: ...
 
@@ -49,4 +52,9 @@ class Home:
             system = (await rows(_SYSTEM, {}))[0][0] if readable else "-"
             # A statement may have waited until another database had the name.
             if await self._database.origin() == origin:
-                return f"{origin}/{system}/{database}/{table}"
+                return f"{origin}/{system}/{database}/{table or _NO_TABLE}"
+
+
+def lacks_tables(home: str) -> bool:
+    """Whether the home was read before the server's tables were created, which are a part of it."""
+    return home.endswith(f"/{_NO_TABLE}")

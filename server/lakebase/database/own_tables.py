@@ -11,6 +11,7 @@ from schema.errors import ApiError, Reason, UnavailableError
 from server.db.app_tables import quoted
 from server.db.driver import spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
+from server.lakebase.database.home import lacks_tables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,7 +44,12 @@ class OwnTables:
             DatabaseAbsentError: there is no database.
             UnavailableError: the database or the platform does not answer.
         """
-        return await self._home.read(self.rows)
+        home = await self._home.read(self.rows)
+        if lacks_tables(home):
+            # Another database has replaced the migrated one.
+            self._migrations.forget()
+            home = await self._home.read(self.rows)
+        return home
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         """Run one statement as `run` does, and return its rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from server.db.database import UrlDatabase
@@ -12,6 +13,8 @@ from server.lakebase.database.own_tables import OwnTables
 from tests.server.conftest import patient_settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
     from server.local.cluster import Cluster
@@ -19,15 +22,22 @@ if TYPE_CHECKING:
 SCHEMA = "homes"
 
 
-async def home_of(url: str) -> str:
-    """The home of a URL's database, as a new process reads it."""
+@contextlib.asynccontextmanager
+async def tables_of(url: str) -> AsyncIterator[OwnTables]:
+    """The own tables of a new process."""
     settings, database = patient_settings(url), UrlDatabase(url)
     pool = create_operations_pool(settings, database)
     migrations = Migrations(create_migration_engine(settings, database), SCHEMA)
     try:
-        return await OwnTables(pool, SCHEMA, migrations, Home(database, SCHEMA)).home()
+        yield OwnTables(pool, SCHEMA, migrations, Home(database, SCHEMA))
     finally:
         await pool.dispose()
+
+
+async def home_of(url: str) -> str:
+    """The home of a URL's database, as a new process reads it."""
+    async with tables_of(url) as tables:
+        return await tables.home()
 
 
 async def test_another_process_and_another_login_are_at_the_same_home(cluster: Cluster, orders_url: str) -> None:
@@ -53,6 +63,18 @@ async def test_a_restored_dump_is_another_home_in_the_same_database(
     home = await home_of(orders_url)
     await database.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
     assert await home_of(orders_url) != home
+
+
+async def test_a_process_whose_database_was_replaced_creates_its_tables_before_it_reads_the_home(
+    orders_url: str, database: asyncpg.Connection
+) -> None:
+    """They are a part of the home: what is written at a home without them would seem to be of another database."""
+    async with tables_of(orders_url) as tables:
+        before = await tables.home()
+        await database.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+        home = await tables.home()
+        assert home != before
+        assert home == await home_of(orders_url)
 
 
 async def test_a_home_is_never_of_two_databases() -> None:
