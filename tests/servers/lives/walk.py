@@ -50,7 +50,7 @@ class Walk:
 
     def reach(self, operator: Operator, life: Life, number: int) -> Change:
         """Bring the platform to where a change begins, and return the change."""
-        if self._next != (life.name, number) and number > 0 and not life.after(number - 1):
+        if self._next != (life.name, number) and not life.before(number):
             # The change begins with nothing, which needs no walk.
             self._clear()
             self._next = life.name, number
@@ -59,7 +59,9 @@ class Walk:
             operator.provisioned()
             self._next = life.name, 0
         at, self._next = self._next[1] if self._next[0] == life.name else 0, None
-        while at != number:
+        # Changes that begin with the same things can follow on one another.
+        while life.before(at) != life.before(number):
+            at = max((later for later in range(at, number) if life.before(later) == life.before(at)), default=at)
             persist(operator, life.changes[at], life.changes[at].input())
             self.check(life, at)
             at = (at + 1) % len(life.changes)
