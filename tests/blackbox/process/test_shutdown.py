@@ -128,11 +128,13 @@ async def waiting(url: str, count: int, *requests: asyncio.Task[Any]) -> None:
     """Wait until this many backends wait for a lock. A request that ends meanwhile will not: the test tells its answer."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lakebase%'"
     connection = await asyncpg.connect(url)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await connection.fetchval(query) != count:  # polls another process
-            assert not [request.result().text for request in requests if request.done()]
-            await asyncio.sleep(0.02)  # between two looks
-    await connection.close()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await connection.fetchval(query) != count:  # polls another process
+                assert not [request.result().text for request in requests if request.done()]
+                await asyncio.sleep(0.02)  # between two looks
+    finally:
+        await connection.close()
 
 
 @contextlib.asynccontextmanager
