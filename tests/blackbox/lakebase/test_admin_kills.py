@@ -41,11 +41,10 @@ BOUNDARIES = [
     for index in range(len(change.calls))
 ]
 MOMENTS = ("hold_before", "hold_after")
-# In `make test`: an operation in memory, a durable one, and one about what is deleted. Few changes lead to these.
+# In `make test`: an operation in memory, and a durable one. Few changes lead to these.
 SAMPLE = {
     ("instance", "create instance", 0, "hold_after"),
     ("instance", "provision", 2, "hold_before"),
-    ("branches", "undelete branch", 0, "hold_after"),
 }
 # Where the time until the succession is measured: durable operations, which are resumed without a request.
 MEASURED = [

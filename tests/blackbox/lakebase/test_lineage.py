@@ -97,7 +97,7 @@ def refusal(operator: Operator, after: str, follow: Any) -> str:
     return asyncio.run(subscribe())
 
 
-@pytest.mark.parametrize(("workers", "key"), [("1", "6"), ("2", "7")])
+@pytest.mark.parametrize(("workers", "key"), [pytest.param("1", "6", marks=pytest.mark.long), ("2", "7")])
 def test_the_feed_of_a_branch_refuses_every_cursor_of_the_original(
     platform: LocalPlatform, operator: Operator, workers: str, key: str
 ) -> None:
