@@ -13,8 +13,9 @@ from strawberry.utils.str_converters import to_camel_case
 from schema.limits.arguments import filled
 from schema.limits.formulas import ONE, Formula, PriceByArgument
 from schema.limits.prices import ConditionalPrice
-from schema.orders.arguments import OrderPriority, OrderStatus
-from schema.ports.values import Condition, Operator, OrderColumn
+from schema.orders.enums import OrderPriority, OrderStatus
+from schema.orders.types import ORDERS
+from schema.ports.values import Condition, Operator, Ordering
 from schema.ports.ways import time_of_count, way_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from schema.context import PageLimits
     from schema.limits.arguments import GivenArguments
     from schema.limits.formulas import ArgumentValue, Number, StatisticsSource, Variables
+    from schema.ports.columns import Column
     from schema.ports.statistics import OrderStatistics
     from schema.ports.values import Conditions
 
@@ -46,25 +48,23 @@ SCANNING: Final[Mapping[str, frozenset[str]]] = {
 # An estimate reads no order.
 _UNCOUNTED: Final = ConditionalPrice(1, "precision", "ESTIMATED", 0)
 _CONDITIONS: Final = {
-    to_camel_case(column.value): column
+    to_camel_case(column.name): column
     for column in (
-        OrderColumn.ORDER_KEY,
-        OrderColumn.CUSTOMER_KEY,
-        OrderColumn.ORDER_DATE,
-        OrderColumn.TOTAL_PRICE,
-        OrderColumn.STATUS,
-        OrderColumn.ORDER_PRIORITY,
-        OrderColumn.CLERK,
+        ORDERS["order_key"],
+        ORDERS["customer_key"],
+        ORDERS["order_date"],
+        ORDERS["total_price"],
+        ORDERS["status"],
+        ORDERS["order_priority"],
+        ORDERS["clerk"],
     )
 }
 _OPERATORS: Final = {operator.value.rstrip("_"): operator for operator in Operator}
-_SORTS: Final = {
-    column.name: column for column in (OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE)
-}
+_SORTS: Final = {name.upper(): ORDERS[name] for name in ("order_key", "order_date", "total_price")}
 # Clients send the name of an enum's member, and the database stores its value.
-_STORED: Final[Mapping[OrderColumn, Mapping[str, Any]]] = {
-    OrderColumn.STATUS: {member.name: member.value for member in OrderStatus},
-    OrderColumn.ORDER_PRIORITY: {member.name: member.value for member in OrderPriority},
+_STORED: Final[Mapping[Column, Mapping[str, Any]]] = {
+    ORDERS["status"]: {member.name: member.value for member in OrderStatus},
+    ORDERS["order_priority"]: {member.name: member.value for member in OrderPriority},
 }
 
 
@@ -87,22 +87,22 @@ class PageScan:
     def __call__(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of orders is unknown."""
         known, size = statistics(), self.size(variables, pages, statistics)
-        conditions, sort = self.asked(variables)
+        conditions, ordering = self.asked(variables)
         skipped = self._skipped(size, variables, known)
-        return _points(way_of(conditions, sort, size, known, skipped=skipped).microseconds)
+        return _points(way_of(conditions, ordering, size, known, skipped=skipped).microseconds)
 
     def advice(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
         """How to ask so that fewer orders are read, a sentence for each reason."""
         known = statistics()
-        conditions, sort = self.asked(variables)
+        conditions, ordering = self.asked(variables)
         yield from _advice_on(conditions, known)
-        if not known.has_index(sort):
-            yield f"No index serves `orderBy` {sort.name}: `ensureOrderIndexes` builds one."
+        if not known.has_index(ordering.column):
+            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureOrderIndexes` builds one."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
             yield "A numbered page reads all orders before it: follow the cursors of `orders`."
 
-    def asked(self, variables: Variables) -> tuple[Conditions, OrderColumn]:
-        """The conditions, and the column that the page is sorted by."""
+    def asked(self, variables: Variables) -> tuple[Conditions, Ordering]:
+        """The conditions, and the order of the page. Its direction does not matter here."""
         return _conditions(filled(self.filter, variables)), _sort(filled(self.order_by, variables))
 
     def _skipped(self, size: int, variables: Variables, known: OrderStatistics) -> int:
@@ -208,19 +208,20 @@ def _conditions(given: Any) -> Conditions:
     )
 
 
-def _stored(column: OrderColumn, value: Any) -> Any:
+def _stored(column: Column, value: Any) -> Any:
     """A value as the database has it, as far as it is understood."""
     if isinstance(value, list):
         return tuple(_scalar(column, element) for element in value)
     return _scalar(column, value)
 
 
-def _scalar(column: OrderColumn, value: Any) -> str | float | None:
+def _scalar(column: Column, value: Any) -> str | float | None:
     if isinstance(value, str):
         return str(_STORED[column].get(value, value)) if column in _STORED else value
     return value if isinstance(value, int | float) else None
 
 
-def _sort(given: Any) -> OrderColumn:
+def _sort(given: Any) -> Ordering:
     name = given.get("field") if isinstance(given, dict) else None
-    return _SORTS.get(name, OrderColumn.ORDER_KEY) if isinstance(name, str) else OrderColumn.ORDER_KEY
+    (key,) = ORDERS.key
+    return Ordering(ORDERS, _SORTS.get(name, key) if isinstance(name, str) else key)

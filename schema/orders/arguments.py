@@ -11,11 +11,15 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.errors import InputError, Reason
-from schema.ports.values import Condition, Conditions, Operator, OrderColumn, Ordering
+from schema.orders.enums import OrderPriority, OrderStatus  # noqa: TC001 # as above
+from schema.orders.types import ORDERS
+from schema.ports.values import Condition, Conditions, Operator, Ordering
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from schema.ports.columns import Column
 
 MAX_LIST_VALUES = 1000
 
@@ -29,45 +33,15 @@ _INDEXED = "Fast if the table has the indexes that `ensureOrderIndexes` builds."
 _UNINDEXED = "Not indexed: on a large table, combine it with an indexed condition, or the query may time out."
 
 
-@strawberry.enum(description="The status of an order.")
-class OrderStatus(Enum):
-    """TPC-H's order statuses. A value is the stored one."""
-
-    OPEN = strawberry.enum_value("O", description="No part of the order has been shipped. Stored as `O`.")
-    FULFILLED = strawberry.enum_value("F", description="The whole order has been shipped. Stored as `F`.")
-    PARTIAL = strawberry.enum_value("P", description="Part of the order has been shipped. Stored as `P`.")
-
-
-_BY_STORED_VALUE = {str(status.value): status for status in OrderStatus}
-
-
-def known_status(stored: str | None) -> OrderStatus | None:
-    """The status with this stored value; None if the value is None or not in the schema."""
-    return None if stored is None else _BY_STORED_VALUE.get(stored)
-
-
-@strawberry.enum(description="How urgent an order is.")
-class OrderPriority(Enum):
-    """TPC-H's order priorities. A value is the stored one."""
-
-    URGENT = strawberry.enum_value("1-URGENT", description="The most urgent. Stored as `1-URGENT`.")
-    HIGH = strawberry.enum_value("2-HIGH", description="Stored as `2-HIGH`.")
-    MEDIUM = strawberry.enum_value("3-MEDIUM", description="Stored as `3-MEDIUM`.")
-    NOT_SPECIFIED = strawberry.enum_value(
-        "4-NOT SPECIFIED", description="No priority was given. Stored as `4-NOT SPECIFIED`."
-    )
-    LOW = strawberry.enum_value("5-LOW", description="The least urgent. Stored as `5-LOW`.")
-
-
 @strawberry.enum(
     description="The fields that orders can be sorted by. Orders with equal values are sorted by order key."
 )
 class OrderSortField(Enum):
-    """A value is the column to sort by."""
+    """A value is the name of the column to sort by."""
 
-    ORDER_KEY = strawberry.enum_value(OrderColumn.ORDER_KEY, description="By the order's key. This is the default.")
-    ORDER_DATE = strawberry.enum_value(OrderColumn.ORDER_DATE, description="By the date on which the order was placed.")
-    TOTAL_PRICE = strawberry.enum_value(OrderColumn.TOTAL_PRICE, description="By the total price of the order.")
+    ORDER_KEY = strawberry.enum_value("order_key", description="By the order's key. This is the default.")
+    ORDER_DATE = strawberry.enum_value("order_date", description="By the date on which the order was placed.")
+    TOTAL_PRICE = strawberry.enum_value("total_price", description="By the total price of the order.")
 
 
 @strawberry.enum(description="The direction of sorting.")
@@ -194,9 +168,9 @@ class OrderFilter:
 def ordering_of(order_by: OrderOrder | None) -> Ordering:
     """The requested ordering; by order key if none is given."""
     if not order_by:
-        return Ordering()
+        return Ordering(ORDERS, ORDERS["order_key"])
     field = order_by.field or OrderSortField.ORDER_KEY
-    return Ordering(OrderColumn(field.value), descending=order_by.direction is SortDirection.DESC)
+    return Ordering(ORDERS, ORDERS[str(field.value)], descending=order_by.direction is SortDirection.DESC)
 
 
 def conditions_of(order_filter: OrderFilter | None) -> Conditions:
@@ -207,8 +181,8 @@ def conditions_of(order_filter: OrderFilter | None) -> Conditions:
     """
     return tuple(
         Condition(column, operator, _stored(value, operator, name=_argument_name(column, operator)))
-        for column in OrderColumn
-        if (part := getattr(order_filter, column.value, None))
+        for column in ORDERS.columns
+        if (part := getattr(order_filter, column.name, None))
         for operator in Operator
         if (value := getattr(part, operator.value, None)) is not None and value is not strawberry.UNSET
     )
@@ -227,8 +201,8 @@ def check_list_length(values: Sequence[object], *, argument: str) -> None:
         )
 
 
-def _argument_name(column: OrderColumn, operator: Operator) -> str:
-    return f"filter.{to_camel_case(column.value)}.{operator.value.rstrip('_')}"
+def _argument_name(column: Column, operator: Operator) -> str:
+    return f"filter.{to_camel_case(column.name)}.{operator.value.rstrip('_')}"
 
 
 def _stored(value: object, operator: Operator, *, name: str) -> object:

@@ -13,7 +13,8 @@ import strawberry
 from schema.access import Requires
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
-from schema.orders.arguments import OrderStatus, check_list_length, known_status
+from schema.orders.arguments import check_list_length
+from schema.orders.enums import OrderStatus, known_status
 from schema.orders.status_inputs import ChangeMode, ClearOrderStatusInput, SetOrderStatusesInput, SetOrderStatusInput
 from schema.orders.types import Order, OrderStatusChange, selected_order
 from schema.orders.validation import listed_changes, only_change

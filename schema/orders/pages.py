@@ -10,10 +10,11 @@ import strawberry
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.orders.statistics import CountPrecision
 from schema.orders.types import Order, orders_in
-from schema.ports.values import Conditions, Count, OrderColumn, OrderColumns
+from schema.ports.values import Conditions, Count  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.relay.pagination import Connection, Edge, PageInfo, encode_cursor
 
 if TYPE_CHECKING:
+    from schema.ports.columns import Columns
     from schema.ports.values import Ordering, Page, PageRequest
 
 
@@ -63,12 +64,12 @@ class OrderConnection(Connection[Order]):
 
 
 def _cursor(ordering: Ordering, order: Order) -> str:
-    return encode_cursor(ordering, getattr(order, ordering.column.value), order.order_key)
+    return encode_cursor(ordering, getattr(order, ordering.column.name), order.order_key)
 
 
-def cursor_columns(ordering: Ordering) -> OrderColumns:
+def cursor_columns(ordering: Ordering) -> Columns:
     """The columns that the cursors of an ordering need."""
-    return frozenset({ordering.column, OrderColumn.ORDER_KEY})
+    return frozenset({ordering.column, *ordering.table.key})
 
 
 @strawberry.type(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import strawberry
 
-from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.orders.enums import OrderPriority, OrderStatus
 from schema.ports.values import Count, PriceStats, StatsGroup
 
 if TYPE_CHECKING:

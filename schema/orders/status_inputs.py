@@ -9,7 +9,7 @@ from uuid import UUID  # noqa: TC003 # Strawberry reads the annotations at run t
 import strawberry
 from strawberry import UNSET
 
-from schema.orders.arguments import OrderStatus  # noqa: TC001 # as above
+from schema.orders.enums import OrderStatus  # noqa: TC001 # as above
 from schema.orders.made_by_names import made_by_names
 from schema.scalars import BigInt  # noqa: TC001 # as above
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from decimal import Decimal  # noqa: TC003 # as above
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import strawberry
 from strawberry import UNSET
@@ -12,10 +12,9 @@ from strawberry.utils.str_converters import to_camel_case
 
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
-from schema.orders.arguments import OrderPriority, OrderStatus, known_status
+from schema.orders.enums import OrderPriority, OrderStatus, known_status
 from schema.permissions import Role
 from schema.ports.changes import NO_CHANGES, ChangeWindow, FeedPlace, StatusChange
-from schema.ports.values import OrderColumn, OrderColumns
 from schema.relay.node import Node, decode_global_id, row_key_of
 from schema.relay.pagination import (
     Connection,
@@ -28,49 +27,54 @@ from schema.relay.pagination import (
 )
 from schema.relay.selection import Selection, reads_page_below
 from schema.scalars import BigInt
+from schema.tables.declaration import column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from schema.ports.changes import ChangePage
-    from schema.ports.values import OrderBlock
+    from schema.ports.columns import Column, Columns
+    from schema.ports.values import Block
     from schema.relay.pagination import Window
-
-
-def _column(description: str) -> Any:
-    # Only the selected columns are read, so any attribute may be missing when an order is constructed.
-    return strawberry.field(default=None, description=description)
 
 
 @strawberry.type(
     description="An order: the row that was last synced from the lakehouse, with the status set through this API."
 )
 class Order(Node):
-    """One order. An attribute has the name of its `OrderColumn` and holds the stored value."""
+    """One order. An attribute has the name of its column and holds the stored value."""
 
     role: ClassVar[Role] = Role.READER
 
-    order_key: BigInt = _column("The order's key. Keys are unique but not consecutive.")
-    customer_key: BigInt = _column("The key of the customer who placed the order.")
-    status: OrderStatus = _column(
-        "The order's status: the one set through this API if there is one, otherwise the synced status."
+    order_key: BigInt = column("The order's key. Keys are unique but not consecutive.", "o_orderkey")
+    customer_key: BigInt = column("The key of the customer who placed the order.", "o_custkey")
+    status: OrderStatus = column(
+        "The order's status: the one set through this API if there is one, otherwise the synced status.",
+        "o_orderstatus",
+        merged=True,
     )
-    total_price: Decimal = _column("The total price of the order, exact.")
-    order_date: date = _column("The date on which the order was placed.")
-    order_priority: OrderPriority = _column("How urgent the order is.")
-    clerk: str = _column("The clerk who took the order, for example `Clerk#000000951`.")
-    ship_priority: int = _column("The shipping priority; 0 in TPC-H data.")
-    comment: str = _column("A free-text comment.")
-    status_version: int = _column(
+    total_price: Decimal = column("The total price of the order, exact.", "o_totalprice")
+    order_date: date = column("The date on which the order was placed.", "o_orderdate")
+    order_priority: OrderPriority = column("How urgent the order is.", "o_orderpriority")
+    clerk: str = column("The clerk who took the order, for example `Clerk#000000951`.", "o_clerk")
+    ship_priority: int = column("The shipping priority; 0 in TPC-H data.", "o_shippriority")
+    comment: str = column("A free-text comment.", "o_comment")
+    status_version: int = column(
         "How many times the status was changed through this API; 0 if never. Pass it as `expectedVersion`, so that a "
-        "change applies only to what you saw."
+        "change applies only to what you saw.",
+        merged=True,
     )
-    status_updated_at: datetime | None = _column("When the status was last changed through this API; null if never.")
-    status_updated_by: str | None = _column("The user who last changed the status through this API; null if never.")
-    synced_status: OrderStatus | None = _column("The status in the synced table, whatever was set through this API.")
-    status_superseded: bool = _column(
+    status_updated_at: datetime | None = column(
+        "When the status was last changed through this API; null if never.", merged=True
+    )
+    status_updated_by: str | None = column(
+        "The user who last changed the status through this API; null if never.", merged=True
+    )
+    synced_status: OrderStatus | None = column("The status in the synced table, whatever was set through this API.")
+    status_superseded: bool = column(
         "Whether the synced status has changed since a status was set through this API. The status that was set still "
-        "wins."
+        "wins.",
+        merged=True,
     )
 
     @strawberry.field(
@@ -112,15 +116,16 @@ class Order(Node):
         return str(self.order_key)
 
 
+ORDERS: Final = table_of(Order, "orders", key=("order_key",))
 # The column that each field of Order is read from. Both the ordinary path and the plans use this map.
-COLUMN_OF_FIELD: dict[str, OrderColumn] = {
-    "id": OrderColumn.ORDER_KEY,
-    "statusChanges": OrderColumn.ORDER_KEY,
-    **{to_camel_case(column.value): column for column in OrderColumn},
+COLUMN_OF_FIELD: Final[dict[str, Column]] = {
+    "id": ORDERS["order_key"],
+    "statusChanges": ORDERS["order_key"],
+    **{to_camel_case(column.name): column for column in ORDERS.columns},
 }
 
 
-def order_columns(*selections: Selection | None) -> OrderColumns:
+def order_columns(*selections: Selection | None) -> Columns:
     """The columns that selections on Order need."""
     return frozenset(
         COLUMN_OF_FIELD[name]
@@ -151,9 +156,9 @@ async def selected_order(info: Info, key: int) -> Order | None:
     return None if block is None else next(orders_in(block))
 
 
-def orders_in(block: OrderBlock) -> Iterator[Order]:
+def orders_in(block: Block) -> Iterator[Order]:
     """The orders of a block, in the order of its rows."""
-    names = [column.value for column in block.columns]
+    names = [column.name for column in block.columns]
     make: Callable[..., Order] = Order
     return (make(**dict(zip(names, row, strict=True))) for row in block.rows)
 

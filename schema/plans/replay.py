@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from schema.errors import ApiError
+    from schema.ports.columns import Columns
     from schema.ports.orders import OrderStore
-    from schema.ports.values import Conditions, Count, OrderBlock, OrderColumns, Page, PageRequest
+    from schema.ports.values import Block, Conditions, Count, Page, PageRequest
 
 _Call = tuple[Any, ...]
 
@@ -47,7 +48,7 @@ class _FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
+    async def page(self, request: PageRequest, columns: Columns) -> Page:
         self._fail(("page", request))
         return await self._store.page(request, columns)
 
@@ -68,8 +69,8 @@ class _FailingLookup:
     def __init__(self, error: ApiError) -> None:
         self._error = error
 
-    async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:  # noqa: ARG002 # the port's
+    async def order(self, key: int, columns: Columns) -> Block | None:  # noqa: ARG002 # the port's
         raise self._error
 
-    async def orders(self, keys: Iterable[int], columns: OrderColumns) -> list[OrderBlock | None]:  # noqa: ARG002 # the port's
+    async def orders(self, keys: Iterable[int], columns: Columns) -> list[Block | None]:  # noqa: ARG002 # the port's
         raise self._error

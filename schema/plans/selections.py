@@ -9,10 +9,9 @@ from graphql import GraphQLEnumType, GraphQLNonNull, GraphQLObjectType, Operatio
 from graphql.execution.collect_fields import FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
 
-from schema.orders.types import COLUMN_OF_FIELD
+from schema.orders.types import COLUMN_OF_FIELD, ORDERS
 from schema.plans.arguments import UnplannedError
 from schema.ports.templates import MOST_SLOTS, Form, JsonPage, Slot, Template
-from schema.ports.values import OrderColumn, Ordering, PageRequest
 from schema.relay.pagination import encode_cursor
 
 if TYPE_CHECKING:
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
     from graphql import FieldNode, GraphQLField, GraphQLSchema
     from graphql.execution.collect_fields import FieldDetails
+
+    from schema.ports.columns import Column
+    from schema.ports.values import Ordering, PageRequest
 
 Group: TypeAlias = list["FieldDetails"]
 
@@ -33,7 +35,7 @@ _FORMS: Final = {
     "DateTime": Form.DATETIME,
 }
 _MOST_TEMPLATES: Final = 8
-CURSOR: Final = Slot(OrderColumn.ORDER_KEY, Form.CURSOR)
+CURSOR: Final = Slot(ORDERS["order_key"], Form.CURSOR)
 
 
 class Selections:
@@ -136,10 +138,10 @@ def slots_of(schema: GraphQLSchema) -> dict[str, Slot]:
     order = schema.type_map["Order"]
     fields: dict[str, GraphQLField] = order.fields if isinstance(order, GraphQLObjectType) else {}
     slots = {name: _slot(COLUMN_OF_FIELD[name], field) for name, field in fields.items() if name in COLUMN_OF_FIELD}
-    return {**{name: slot for name, slot in slots.items() if slot}, "id": Slot(OrderColumn.ORDER_KEY, Form.GLOBAL_ID)}
+    return {**{name: slot for name, slot in slots.items() if slot}, "id": Slot(ORDERS["order_key"], Form.GLOBAL_ID)}
 
 
-def _slot(column: OrderColumn, graphql_field: GraphQLField) -> Slot | None:
+def _slot(column: Column, graphql_field: GraphQLField) -> Slot | None:
     type_ = graphql_field.type
     nullable, named = not isinstance(type_, GraphQLNonNull), get_named_type(type_)
     if isinstance(named, GraphQLEnumType):

@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from schema.ports.columns import Columns
     from schema.ports.templates import JsonPage, Template
-    from schema.ports.values import (
-        Conditions,
-        Count,
-        OrderBlock,
-        OrderColumns,
-        Ordering,
-        Page,
-        PageRequest,
-        Stats,
-        StatsGroup,
-    )
+    from schema.ports.values import Block, Conditions, Count, Ordering, Page, PageRequest, Stats, StatsGroup
 
 
 class OrderStore(Protocol):
@@ -28,7 +19,7 @@ class OrderStore(Protocol):
     A block holds exactly the requested columns.
     """
 
-    async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
+    async def page(self, request: PageRequest, columns: Columns) -> Page:
         """A page next to a position. It costs the same at any depth."""
 
     async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
@@ -46,7 +37,7 @@ class OrderStore(Protocol):
         """
 
     async def numbered_page(
-        self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
+        self, ordering: Ordering, conditions: Conditions, columns: Columns, *, offset: int, size: int
     ) -> Page:
         """A page by the number of orders skipped. It costs more the deeper it is."""
 
@@ -59,15 +50,15 @@ class OrderStore(Protocol):
     async def stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
         """Statistics of the matching orders. Without conditions they may be a few seconds old."""
 
-    async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
+    async def sample(self, size: int, columns: Columns) -> Block:
         """`size` distinct orders drawn at random, each equally likely; fewer if there are fewer."""
 
 
 class OrderLookup(Protocol):
     """Looks up single orders for one operation. Lookups made at the same time share one statement."""
 
-    async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
+    async def order(self, key: int, columns: Columns) -> Block | None:
         """A block of one row, or None if there is no such order."""
 
-    async def orders(self, keys: Iterable[int], columns: OrderColumns) -> Sequence[OrderBlock | None]:
+    async def orders(self, keys: Iterable[int], columns: Columns) -> Sequence[Block | None]:
         """For each key, in order: a block of one row, or None if there is no such order."""

@@ -9,10 +9,12 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from schema.ports.values import OrderColumn
+from schema.ports.columns import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from schema.ports.columns import Column
 
 _ENDS: Final = 2
 
@@ -81,15 +83,15 @@ class OrderStatistics:
     """
 
     rows: int = 0
-    indexes: frozenset[tuple[OrderColumn, ...]] = frozenset()
-    spreads: Mapping[OrderColumn, Spread] = field(default_factory=dict)
+    indexes: frozenset[tuple[Column, ...]] = frozenset()
+    spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
 
-    def spread(self, column: OrderColumn) -> Spread:
+    def spread(self, column: Column) -> Spread:
         """The spread of a column."""
         return self.spreads.get(column, _UNKNOWN)
 
-    def has_index(self, *columns: OrderColumn) -> bool:
+    def has_index(self, *columns: Column) -> bool:
         """Whether an index begins with these columns, in this order."""
         return any(index[: len(columns)] == columns for index in self.indexes)
 
@@ -98,7 +100,7 @@ class OrderStatistics:
 NO_STATISTICS: Final = OrderStatistics()
 
 
-def place_of(column: OrderColumn, value: object) -> float | None:
+def place_of(column: Column, value: object) -> float | None:
     """The place of a number or a date among all values of its column; None for any other value.
 
     Args:
@@ -106,7 +108,7 @@ def place_of(column: OrderColumn, value: object) -> float | None:
         value: a number, a date, or a text as clients and PostgreSQL write it.
     """
     try:
-        if column is OrderColumn.ORDER_DATE:
+        if column.kind is Kind.DATE:
             return float(date.fromisoformat(str(value)).toordinal())
         place = float(value) if isinstance(value, int | float | str | Decimal) else math.nan
     except (ValueError, OverflowError):

@@ -7,7 +7,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from schema.ports.values import ColumnValue, OrderColumn
+    from schema.ports.columns import Column
+    from schema.ports.values import ColumnValue
 
 
 class Form(Enum):
@@ -36,7 +37,7 @@ class Slot:
     stored value and its member's name. A cursor also needs the columns of the ordering.
     """
 
-    column: OrderColumn
+    column: Column
     form: Form
     nullable: bool = False
     names: tuple[tuple[str, str], ...] = ()

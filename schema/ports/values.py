@@ -11,34 +11,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from schema.ports.columns import Column, Table
+
 
 ColumnValue = object
 Row = tuple[ColumnValue, ...]
-
-
-class OrderColumn(Enum):
-    """The columns of an order. A value is the name of the attribute of `schema.orders.types.Order`.
-
-    STATUS is the merged status: the overlay's status if there is one, else the synced status.
-    """
-
-    ORDER_KEY = "order_key"
-    CUSTOMER_KEY = "customer_key"
-    STATUS = "status"
-    TOTAL_PRICE = "total_price"
-    ORDER_DATE = "order_date"
-    ORDER_PRIORITY = "order_priority"
-    CLERK = "clerk"
-    SHIP_PRIORITY = "ship_priority"
-    COMMENT = "comment"
-    STATUS_VERSION = "status_version"
-    STATUS_UPDATED_AT = "status_updated_at"
-    STATUS_UPDATED_BY = "status_updated_by"
-    SYNCED_STATUS = "synced_status"
-    STATUS_SUPERSEDED = "status_superseded"
-
-
-OrderColumns = frozenset[OrderColumn]
 
 
 class Operator(Enum):
@@ -56,7 +33,7 @@ class Operator(Enum):
 class Condition:
     """A comparison of a column with a value, or with a tuple of values. Values are as stored."""
 
-    column: OrderColumn
+    column: Column
     operator: Operator
     value: ColumnValue | tuple[ColumnValue, ...]
 
@@ -66,13 +43,19 @@ Conditions = tuple[Condition, ...]
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A total order: by `column`, then by order key, both in the same direction.
+    """A total order of a table: by `column`, then by the table's key, all in the same direction.
 
     Null in `column` sorts last when ascending and first when descending.
     """
 
-    column: OrderColumn = OrderColumn.ORDER_KEY
+    table: Table
+    column: Column
     descending: bool = False
+
+    @property
+    def by_key(self) -> bool:
+        """Whether it is by the key alone."""
+        return self.column is self.table.key[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +83,10 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderBlock:
-    """Rows of orders, as stored: `rows[i][j]` is the value of `columns[j]`."""
+class Block:
+    """Rows of a table, as stored: `rows[i][j]` is the value of `columns[j]`."""
 
-    columns: tuple[OrderColumn, ...]
+    columns: tuple[Column, ...]
     rows: Sequence[Row]
 
 
@@ -115,13 +98,13 @@ class Page:
     other direction. Behind a numbered page are the orders that its number skips.
     """
 
-    block: OrderBlock
+    block: Block
     more_ahead: bool
     any_behind: bool
 
 
 # The page of a query that needs nothing from it: nothing was read.
-NO_ORDERS: Final = Page(OrderBlock((), ()), more_ahead=False, any_behind=False)
+NO_ORDERS: Final = Page(Block((), ()), more_ahead=False, any_behind=False)
 
 
 @dataclass(frozen=True, slots=True)

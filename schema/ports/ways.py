@@ -12,13 +12,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.ports.statistics import place_of
-from schema.ports.values import Operator, OrderColumn
+from schema.ports.values import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from schema.ports.columns import Column
     from schema.ports.statistics import OrderStatistics, Spread
-    from schema.ports.values import Condition, Conditions
+    from schema.ports.values import Condition, Conditions, Ordering
 
 # Microseconds for an order: one after the other in the table or in the order of the keys, in which most tables are
 # stored; by any other index; for its status in the overlay; and for its share of a statistic.
@@ -58,12 +59,12 @@ class Found(NamedTuple):
     microseconds: float
 
 
-def way_of(conditions: Conditions, sort: OrderColumn, size: int, known: OrderStatistics, *, skipped: int = 0) -> Found:
+def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderStatistics, *, skipped: int = 0) -> Found:
     """The way of a page with these conditions in this order, after orders that are skipped."""
     if known.rows == 0:
         # Nothing is known: PostgreSQL decides.
         return Found(Way.PASSING, 0.0)
-    pace = _BY_KEY if sort is OrderColumn.ORDER_KEY else _FETCHED
+    sort, pace = ordering.column, _BY_KEY if ordering.by_key else _FETCHED
     if _is_served(conditions, sort, known):
         return Found(Way.SERVED, skipped * pace if known.has_index(sort) else _read(conditions, known))
     others = tuple(condition for condition in conditions if condition.column is not sort)
@@ -92,7 +93,7 @@ def time_of_count(conditions: Conditions, known: OrderStatistics, *, statistics:
     return _read(plain, known) + joined + aggregated
 
 
-def _is_served(conditions: Conditions, sort: OrderColumn, known: OrderStatistics) -> bool:
+def _is_served(conditions: Conditions, sort: Column, known: OrderStatistics) -> bool:
     """Whether an index has all orders that match side by side, in the page's order."""
     if all(condition.column is sort and condition.operator is not Operator.IN for condition in conditions):
         return True
@@ -104,7 +105,7 @@ def _is_served(conditions: Conditions, sort: OrderColumn, known: OrderStatistics
 
 def _plain(conditions: Conditions) -> Conditions:
     """The conditions that need no overlay."""
-    return tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
+    return tuple(condition for condition in conditions if not condition.column.merged)
 
 
 def _read(conditions: Conditions, known: OrderStatistics) -> float:

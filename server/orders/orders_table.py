@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BIGINT, DATE, INTEGER, NUMERIC, SMALLINT, TEXT
 
 from schema.errors import Reason, UnavailableError
-from schema.ports.values import OrderColumn
+from schema.orders.types import ORDERS
+from schema.ports.columns import Kind
 from server.orders.sql_merged import Orders
 
 if TYPE_CHECKING:
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
     from server.db.app_tables import ChangeTables
 
 _DEFAULT_SCHEMA = "public"
-COLUMN_NAMES: Final[dict[OrderColumn, str]] = {
-    OrderColumn.ORDER_KEY: "o_orderkey",
-    OrderColumn.CUSTOMER_KEY: "o_custkey",
-    OrderColumn.STATUS: "o_orderstatus",
-    OrderColumn.TOTAL_PRICE: "o_totalprice",
-    OrderColumn.ORDER_DATE: "o_orderdate",
-    OrderColumn.ORDER_PRIORITY: "o_orderpriority",
-    OrderColumn.CLERK: "o_clerk",
-    OrderColumn.SHIP_PRIORITY: "o_shippriority",
-    OrderColumn.COMMENT: "o_comment",
-}
+COLUMN_NAMES: Final = {column: column.stored for column in ORDERS.columns if column.stored is not None}
 
 
 class BlankPadded(sa.types.UserDefinedType[str]):
@@ -76,16 +67,11 @@ _TEXTS: Mapping[str, sa.types.TypeEngine[Any]] = {
     "varchar": AsText(),
     "bpchar": BlankPadded(),
 }
-_TYPES: Final[dict[OrderColumn, Mapping[str, sa.types.TypeEngine[Any]]]] = {
-    OrderColumn.ORDER_KEY: _INTEGERS,
-    OrderColumn.CUSTOMER_KEY: _INTEGERS,
-    OrderColumn.STATUS: _TEXTS,
-    OrderColumn.TOTAL_PRICE: {"numeric": NUMERIC()},
-    OrderColumn.ORDER_DATE: {"date": DATE()},
-    OrderColumn.ORDER_PRIORITY: _TEXTS,
-    OrderColumn.CLERK: _TEXTS,
-    OrderColumn.SHIP_PRIORITY: _INTEGERS,
-    OrderColumn.COMMENT: _TEXTS,
+_TYPES: Final[dict[Kind, Mapping[str, sa.types.TypeEngine[Any]]]] = {
+    Kind.INTEGER: _INTEGERS,
+    Kind.TEXT: _TEXTS,
+    Kind.DECIMAL: {"numeric": NUMERIC()},
+    Kind.DATE: {"date": DATE()},
 }
 
 _CATALOG_QUERY = sa.text(
@@ -137,7 +123,7 @@ class OrdersTable:
         self._changes = changes
         # Called when it is looked up, at first and after it was forgotten.
         self.looked_up: Callable[[], None] = _nothing
-        self._columns = [column for column in COLUMN_NAMES if column.value not in hidden]
+        self._columns = [column for column in COLUMN_NAMES if column.name not in hidden]
         self._found: Orders | None = None
         # The last result of a lookup, with the catalog's answer that it was built from. If the answer is the same, the
         # object is reused, and so are the statements cached for it: a failure may cause many lookups.
@@ -156,7 +142,7 @@ class OrdersTable:
         return None if found is None or self._overlay_may_exist_now(found) else found
 
     async def resolve(self, connection: AsyncConnection) -> Orders:
-        """The synced table, its columns keyed by `OrderColumn` values and with their actual types, and the overlay.
+        """The synced table, its columns keyed by the names of `Column`s and with their actual types, and the overlay.
 
         Raises:
             UnavailableError: ORDERS_UNAVAILABLE. The message names the table, or what is wrong with its columns.
@@ -196,11 +182,11 @@ class OrdersTable:
         for column in self._columns:
             name = COLUMN_NAMES[column]
             type_name = found.get(name, "missing")
-            type_ = _TYPES[column].get(type_name)
+            type_ = _TYPES[column.kind].get(type_name)
             if type_ is None:
-                wrong.append(f"{name} is {type_name} (it should be {' or '.join(_TYPES[column])})")
+                wrong.append(f"{name} is {type_name} (it should be {' or '.join(_TYPES[column.kind])})")
             else:
-                columns.append(sa.Column(name, type_, key=column.value))
+                columns.append(sa.Column(name, type_, key=column.name))
         if wrong:
             raise UnavailableError(
                 Reason.ORDERS_UNAVAILABLE,

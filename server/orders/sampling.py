@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from server.orders import sql_aggregates as aggregates
 
 if TYPE_CHECKING:
-    from schema.ports.values import OrderColumn, Row
+    from schema.ports.columns import Column
+    from schema.ports.values import Row
     from server.orders.read_connection import ReadConnection
     from server.orders.sql_merged import Orders
 
@@ -24,7 +25,7 @@ _MAX_DRAWS = 20_000
 _shuffle = random.SystemRandom()
 
 
-async def random_orders(connection: ReadConnection, columns: tuple[OrderColumn, ...], size: int) -> list[Row]:
+async def random_orders(connection: ReadConnection, columns: tuple[Column, ...], size: int) -> list[Row]:
     """A random sample of orders. On a table with few gaps this takes two statements."""
     orders = await connection.orders()
     heap = await connection.rows(aggregates.heap_statement(orders))
@@ -37,7 +38,7 @@ async def random_orders(connection: ReadConnection, columns: tuple[OrderColumn, 
 async def _draw(
     connection: ReadConnection,
     orders: Orders,
-    columns: tuple[OrderColumn, ...],
+    columns: tuple[Column, ...],
     size: int,
     *,
     pages: int,

@@ -9,20 +9,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 
-from schema.ports.values import OrderColumn, StatsGroup
+from schema.orders.types import ORDERS
+from schema.ports.values import StatsGroup
 from server.db.driver import Compiled
 from server.orders.sql_pages import conditions_of, limit, order_by, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from schema.ports.columns import Column
     from schema.ports.values import Conditions
     from server.orders.sql_merged import Orders
     from server.orders.sql_pages import Shape
 
-GROUP_COLUMNS: Final[dict[StatsGroup, OrderColumn]] = {
-    StatsGroup.STATUS: OrderColumn.STATUS,
-    StatsGroup.PRIORITY: OrderColumn.ORDER_PRIORITY,
+GROUP_COLUMNS: Final[dict[StatsGroup, Column]] = {
+    StatsGroup.STATUS: ORDERS["status"],
+    StatsGroup.PRIORITY: ORDERS["order_priority"],
 }
 _AVERAGE_DECIMALS = 4
 _REMEMBERED_LOOKUPS = 256
@@ -37,7 +39,7 @@ _LOCATION_IN_SAMPLE = """
 """
 
 
-def selected(orders: Orders, columns: Iterable[OrderColumn]) -> list[sa.ColumnElement[Any]]:
+def selected(orders: Orders, columns: Iterable[Column]) -> list[sa.ColumnElement[Any]]:
     """The columns of a select list; a constant if there are none, because the rows still count."""
     return [orders.column(column) for column in columns] or [sa.literal_column("1")]
 
@@ -48,9 +50,9 @@ def probe_statement(orders: Orders) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=_REMEMBERED_LOOKUPS)
-def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Select[Any]:
+def lookup_statement(orders: Orders, columns: tuple[Column, ...]) -> sa.Select[Any]:
     """The orders with the keys `keys`. Each row begins with its key. Cached for a table and its columns."""
-    key = orders.column(OrderColumn.ORDER_KEY)
+    key = orders.column(ORDERS["order_key"])
     values = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
     return (
         sa.select(key, *(orders.column(column).label(column.name) for column in columns))
@@ -60,16 +62,16 @@ def lookup_statement(orders: Orders, columns: tuple[OrderColumn, ...]) -> sa.Sel
 
 
 @lru_cache(maxsize=_REMEMBERED_NUMBERED)
-def numbered_page(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
+def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> Compiled:
     """The statement of a numbered page, compiled once for a table and a shape. It depends on how much it skips."""
     return Compiled(numbered_page_statement(orders, shape, columns), by_values=True)
 
 
-def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
     travel = order_by(orders, shape.ordering, way=shape.way)
     size, skipped = limit(shape.size + 1), sa.bindparam("skipped", type_=sa.BigInteger())
-    if OrderColumn.STATUS not in shape.columns:
+    if ORDERS["status"] not in shape.columns:
         # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
         page = (
             sa.select(orders.synced)
@@ -145,7 +147,7 @@ def overlay_counts_statement(orders: Orders) -> sa.Select[Any]:
 def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
     """A row over all orders and one for each group: grouping bits, group values, count, sum, average, min, max."""
     orders = orders.whole()
-    price = orders.column(OrderColumn.TOTAL_PRICE)
+    price = orders.column(ORDERS["total_price"])
     columns = [orders.column(GROUP_COLUMNS[group]) for group in groups]
     sets = sa.func.grouping_sets(sa.tuple_(), *(sa.tuple_(column) for column in columns))
     return (
@@ -180,7 +182,7 @@ def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
 
 
 def sample_statement(
-    orders: Orders, columns: Sequence[OrderColumn], *, pages: int, pointers: int, draws: int
+    orders: Orders, columns: Sequence[Column], *, pages: int, pointers: int, draws: int
 ) -> sa.Select[Any]:
     """The orders at randomly drawn locations in the table. Each row begins with its location.
 
@@ -198,7 +200,7 @@ def sample_statement(
     return sa.select(location, *selected(orders, columns)).select_from(orders.rows(columns)).where(drawn)
 
 
-def shuffled_statement(orders: Orders, columns: Sequence[OrderColumn], *, size: int) -> sa.Select[Any]:
+def shuffled_statement(orders: Orders, columns: Sequence[Column], *, size: int) -> sa.Select[Any]:
     """A random sample: all orders sorted at random. For small tables and views."""
     return (
         sa.select(*selected(orders, columns))

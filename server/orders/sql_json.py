@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BOOLEAN, BYTEA, DATE, 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ExpressionClauseList
 
+from schema.orders.types import ORDERS
 from schema.ports.templates import Form
-from schema.ports.values import OrderColumn
 from schema.relay.pagination import cursor_start
 from server.db.driver import Compiled
 from server.orders.sql_merged import as_text
@@ -25,6 +25,7 @@ from server.orders.sql_pages import any_behind, rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from schema.ports.columns import Column
     from schema.ports.templates import Slot, Template
     from schema.ports.values import Ordering
     from server.orders.sql_merged import Orders
@@ -62,7 +63,7 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
     are wanted, the sort value and the key of the first and the last order on the page follow, in the direction of
     travel.
     """
-    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(shape.ordering.column)
+    key, sort = orders.column(ORDERS["order_key"]), orders.column(shape.ordering.column)
     texts = [_row(orders, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
     by = [sort.label("by_value"), key.label("by_key")] if ends else []
     inner = rows_of(
@@ -89,7 +90,7 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
 
 def json_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
     """The orders with the keys `keys`: the key of each, and its text by each template."""
-    key = orders.column(OrderColumn.ORDER_KEY)
+    key = orders.column(ORDERS["order_key"])
     return (
         sa.select(key, *(_row(orders, template, None) for template in templates))
         .select_from(orders.rows(_columns(templates, None)))
@@ -97,9 +98,9 @@ def json_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa
     )
 
 
-def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[OrderColumn]:
+def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Column]:
     columns = {slot.column for template in templates for slot in template.slots}
-    return columns | {ordering.column, OrderColumn.ORDER_KEY} if ordering else columns
+    return columns | {ordering.column, *ordering.table.key} if ordering else columns
 
 
 def _row(orders: Orders, template: Template, ordering: Ordering | None) -> _Text:
@@ -137,8 +138,8 @@ def _value(orders: Orders, slot: Slot, ordering: Ordering | None) -> list[_Piece
 
 def _cursor(orders: Orders, ordering: Ordering) -> list[_Piece]:
     """The cursor of an order, as `schema.relay.pagination.encode_cursor` encodes it."""
-    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(ordering.column)
-    if ordering.column is OrderColumn.ORDER_KEY:
+    key, sort = orders.column(ORDERS["order_key"]), orders.column(ordering.column)
+    if ordering.by_key:
         start, encoded = _base64(cursor_start(ordering), _as_text(key, BIGINT()), "]")
         return [start, sa.func.rtrim(encoded, _constant("="))]
     value = sa.case((sort.is_(None), _constant("null")), else_=_joined(['"', _as_text(sort), '"']))

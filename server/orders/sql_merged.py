@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
 
-from schema.ports.values import OrderColumn
+from schema.orders.types import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from schema.ports.columns import Column
     from schema.ports.values import Conditions
 
 # The columns that need the overlay.
-_OVERLAY_COLUMNS: Final = frozenset(
-    {
-        OrderColumn.STATUS,
-        OrderColumn.STATUS_VERSION,
-        OrderColumn.STATUS_UPDATED_AT,
-        OrderColumn.STATUS_UPDATED_BY,
-        OrderColumn.STATUS_SUPERSEDED,
-    }
-)
+_OVERLAY_COLUMNS: Final = frozenset(column for column in ORDERS.columns if column.merged)
 
 
 class Orders:
@@ -53,14 +46,14 @@ class Orders:
         """The same orders with their synced statuses, without the overlay."""
         return Orders(self.synced, None)
 
-    def column(self, column: OrderColumn) -> sa.ColumnElement[Any]:
+    def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression. A column of the synced table keeps its name; any other has none."""
-        if column in _OVERLAY_COLUMNS or column is OrderColumn.SYNCED_STATUS:
+        if column in _OVERLAY_COLUMNS or column is ORDERS["synced_status"]:
             return self._merged[column]
-        plain: sa.ColumnElement[Any] = self.synced.c[column.value]
+        plain: sa.ColumnElement[Any] = self.synced.c[column.name]
         return plain
 
-    def rows(self, columns: Iterable[OrderColumn], conditions: Conditions = ()) -> sa.FromClause:
+    def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
         wanted = {*columns, *(condition.column for condition in conditions)}
         if self._joined_overlay is None or not wanted & _OVERLAY_COLUMNS:
@@ -70,7 +63,7 @@ class Orders:
 
     @property
     def _key(self) -> sa.ColumnElement[Any]:
-        return self.synced.c[OrderColumn.ORDER_KEY.value]
+        return self.synced.c[ORDERS["order_key"].name]
 
     @cached_property
     def _joined_overlay(self) -> sa.FromClause | None:
@@ -80,27 +73,27 @@ class Orders:
         return probe.offset(sa.literal_column("0")).correlate(self.synced).lateral("overlay")
 
     @cached_property
-    def _merged(self) -> dict[OrderColumn, sa.ColumnElement[Any]]:
-        synced = self.synced.c[OrderColumn.STATUS.value]
+    def _merged(self) -> dict[Column, sa.ColumnElement[Any]]:
+        synced = self.synced.c[ORDERS["status"].name]
         if self._joined_overlay is None:
             return {
-                OrderColumn.STATUS: synced,
-                OrderColumn.STATUS_VERSION: sa.literal_column("0", sa.Integer()),
-                OrderColumn.STATUS_UPDATED_AT: sa.cast(sa.null(), TIMESTAMP(timezone=True)),
-                OrderColumn.STATUS_UPDATED_BY: sa.cast(sa.null(), TEXT()),
-                OrderColumn.SYNCED_STATUS: synced,
-                OrderColumn.STATUS_SUPERSEDED: sa.false(),
+                ORDERS["status"]: synced,
+                ORDERS["status_version"]: sa.literal_column("0", sa.Integer()),
+                ORDERS["status_updated_at"]: sa.cast(sa.null(), TIMESTAMP(timezone=True)),
+                ORDERS["status_updated_by"]: sa.cast(sa.null(), TEXT()),
+                ORDERS["synced_status"]: synced,
+                ORDERS["status_superseded"]: sa.false(),
             }
         set_here = self._joined_overlay.c
         synced_text = as_text(synced)
         superseded = set_here.synced_status.is_distinct_from(synced_text)
         return {
-            OrderColumn.STATUS: sa.func.coalesce(set_here.status, synced_text, type_=TEXT()),
-            OrderColumn.STATUS_VERSION: sa.func.coalesce(set_here.version, sa.literal_column("0"), type_=sa.Integer()),
-            OrderColumn.STATUS_UPDATED_AT: set_here.updated_at,
-            OrderColumn.STATUS_UPDATED_BY: set_here.updated_by,
-            OrderColumn.SYNCED_STATUS: synced,
-            OrderColumn.STATUS_SUPERSEDED: sa.and_(set_here.status.is_not(None), superseded),
+            ORDERS["status"]: sa.func.coalesce(set_here.status, synced_text, type_=TEXT()),
+            ORDERS["status_version"]: sa.func.coalesce(set_here.version, sa.literal_column("0"), type_=sa.Integer()),
+            ORDERS["status_updated_at"]: set_here.updated_at,
+            ORDERS["status_updated_by"]: set_here.updated_by,
+            ORDERS["synced_status"]: synced,
+            ORDERS["status_superseded"]: sa.and_(set_here.status.is_not(None), superseded),
         }
 
 

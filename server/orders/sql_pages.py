@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from schema.ports.values import Operator, OrderColumn
+from schema.orders.types import ORDERS
+from schema.ports.values import Operator
 from schema.ports.ways import Way
 from server.db.driver import Compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from schema.ports.columns import Column
     from schema.ports.values import Conditions, Ordering, PageRequest
     from server.orders.sql_merged import Orders
 
@@ -33,7 +35,7 @@ class Shape(NamedTuple):
     """The part of a page request that decides the statement's text. `values_of` gives the parameters for the rest."""
 
     ordering: Ordering
-    comparisons: tuple[tuple[OrderColumn, Operator], ...]
+    comparisons: tuple[tuple[Column, Operator], ...]
     size: int
     position: bool
     position_is_null: bool
@@ -57,14 +59,16 @@ class Shape(NamedTuple):
         )
 
     @property
-    def columns(self) -> frozenset[OrderColumn]:
+    def columns(self) -> frozenset[Column]:
         """The columns that the conditions filter by."""
         return frozenset(column for column, _ in self.comparisons)
 
     @property
     def by_values(self) -> bool:
         """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
-        return self.way is not Way.SERVED and not self.columns <= {self.ordering.column, OrderColumn.STATUS}
+        return self.way is not Way.SERVED and any(
+            column is not self.ordering.column and not column.merged for column in self.columns
+        )
 
     @property
     def descends(self) -> bool:
@@ -116,18 +120,18 @@ def limit(rows: int) -> sa.ColumnElement[int]:
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def page_of(orders: Orders, shape: Shape, columns: tuple[OrderColumn, ...]) -> Compiled:
+def page_of(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> Compiled:
     """The statement of a page, compiled once for a table and a shape."""
     return Compiled(page_statement(orders, shape, columns), by_values=shape.by_values)
 
 
-def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn]) -> sa.Select[Any]:
+def page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The rows of a page and one more, in the direction of travel.
 
     If the shape looks back, each row begins with whether any order is behind, and with `present`. A page without orders
     is then one row in which `present` is null.
     """
-    selected = [orders.column(column).label(column.value) for column in columns]
+    selected = [orders.column(column).label(column.name) for column in columns]
     if not shape.look_back:
         return rows_of(orders, shape, columns, selected or [sa.literal_column("1").label("nothing")])
     present = sa.true().label("present")
@@ -138,7 +142,7 @@ def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn])
         sa.select(
             any_behind(orders, shape).label("any_behind"),
             rows.c.present,
-            *(rows.c[column.value] for column in columns),
+            *(rows.c[column.name] for column in columns),
         )
         .select_from(one.outerjoin(rows, sa.true()))
         .order_by(*_by_sort_keys(rows, descending=shape.descends))
@@ -146,7 +150,7 @@ def page_statement(orders: Orders, shape: Shape, columns: Sequence[OrderColumn])
 
 
 def rows_of(
-    orders: Orders, shape: Shape, columns: Iterable[OrderColumn], selected: Sequence[sa.Label[Any]]
+    orders: Orders, shape: Shape, columns: Iterable[Column], selected: Sequence[sa.Label[Any]]
 ) -> sa.Select[Any]:
     """Select expressions over these columns from the rows of a page and one more, in the direction of travel."""
     source = orders.rows({*columns, *shape.columns})
@@ -209,10 +213,10 @@ def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool)
     if not shape.position:
         return [[]]
     by = shape.ordering.column
-    key, sort = orders.column(OrderColumn.ORDER_KEY), orders.column(by)
+    key, sort = orders.column(ORDERS["order_key"]), orders.column(by)
     after = _comparison(descends=descends, inclusive=inclusive)
     position_key = sa.bindparam("position_key", type_=sa.BigInteger())
-    if by is OrderColumn.ORDER_KEY:
+    if shape.ordering.by_key:
         return [[after(key, position_key)]]
     if shape.position_is_null:
         rest = [sort.is_(None), after(key, position_key)]
@@ -228,8 +232,8 @@ def _comparison(*, descends: bool, inclusive: bool) -> Any:
     return sa.ColumnElement.__ge__ if inclusive else sa.ColumnElement.__gt__
 
 
-def _sort_columns(ordering: Ordering) -> list[OrderColumn]:
-    return list(dict.fromkeys((ordering.column, OrderColumn.ORDER_KEY)))
+def _sort_columns(ordering: Ordering) -> list[Column]:
+    return list(dict.fromkeys((ordering.column, *ordering.table.key)))
 
 
 def _sort_keys(orders: Orders, ordering: Ordering) -> list[sa.Label[Any]]:

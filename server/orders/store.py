@@ -9,20 +9,10 @@ from typing import TYPE_CHECKING, Any
 from aiodataloader import DataLoader
 from async_lru import alru_cache
 
+from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS
 from schema.ports.templates import JsonPage
-from schema.ports.values import (
-    Count,
-    OrderBlock,
-    OrderColumn,
-    OrderColumns,
-    Page,
-    PageRequest,
-    PriceStats,
-    Row,
-    Stats,
-    StatsGroup,
-)
+from schema.ports.values import Block, Count, Page, PageRequest, PriceStats, Row, Stats, StatsGroup
 from schema.ports.ways import way_of
 from server.http.read_requirement import note_load
 from server.orders import sql_aggregates as aggregates
@@ -36,6 +26,7 @@ from server.traffic.admission import giving_way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from schema.ports.columns import Column, Columns
     from schema.ports.statistics import OrderStatistics
     from schema.ports.templates import Template
     from schema.ports.values import Conditions, Ordering
@@ -73,7 +64,7 @@ class SqlOrderStore:
         """
         await self._reader.fetch(self._engines.pages, aggregates.probe_statement)
 
-    async def page(self, request: PageRequest, columns: OrderColumns) -> Page:
+    async def page(self, request: PageRequest, columns: Columns) -> Page:
         """A page of orders, in one statement."""
         wanted, shape = _ordered(columns), self._shape(request)
         rows: Sequence[Row] = await self._reader.rows(
@@ -87,11 +78,11 @@ class SqlOrderStore:
         rows = rows[: request.size]
         if request.backward:
             rows = rows[::-1]
-        return Page(OrderBlock(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
+        return Page(Block(wanted, _without_placeholder(wanted, rows)), more_ahead, any_behind)
 
     def _shape(self, request: PageRequest, *, skipped: int = 0) -> Shape:
         """The shape of a page, with the way in which its orders are found: the one that its price assumes."""
-        found = way_of(request.conditions, request.ordering.column, request.size, self._statistics(), skipped=skipped)
+        found = way_of(request.conditions, request.ordering, request.size, self._statistics(), skipped=skipped)
         return Shape.of(request, found.way)
 
     async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
@@ -142,7 +133,7 @@ class SqlOrderStore:
         return {row[0]: tuple(row)[1:] for row in rows}
 
     async def numbered_page(
-        self, ordering: Ordering, conditions: Conditions, columns: OrderColumns, *, offset: int, size: int
+        self, ordering: Ordering, conditions: Conditions, columns: Columns, *, offset: int, size: int
     ) -> Page:
         """A numbered page, in one statement."""
         wanted, request = _ordered(columns), PageRequest(ordering, conditions, size)
@@ -153,7 +144,7 @@ class SqlOrderStore:
             {**values_of(request), "skipped": offset},
         )
         rows = [tuple(row) for row in rows]
-        block = OrderBlock(wanted, _without_placeholder(wanted, rows[:size]))
+        block = Block(wanted, _without_placeholder(wanted, rows[:size]))
         return Page(block, more_ahead=len(rows) > size, any_behind=offset > 0)
 
     async def count(self, conditions: Conditions) -> Count:
@@ -170,7 +161,7 @@ class SqlOrderStore:
         """The planner's estimate of the number of matching orders; None if ANALYZE has not run."""
         return await self._estimates.count(conditions)
 
-    async def sample(self, size: int, columns: OrderColumns) -> OrderBlock:
+    async def sample(self, size: int, columns: Columns) -> Block:
         """A random sample of orders. On a table with few gaps this takes two statements."""
         wanted = _ordered(columns)
 
@@ -179,7 +170,7 @@ class SqlOrderStore:
 
         with giving_way():
             rows = await self._reader.run(self._engines.aggregates, draw) if size else []
-        return OrderBlock(wanted, _without_placeholder(wanted, rows))
+        return Block(wanted, _without_placeholder(wanted, rows))
 
     async def _count(self, conditions: Conditions) -> Count:
         as_of = datetime.now(UTC)
@@ -220,32 +211,32 @@ class SqlOrderLookup:
 
     def __init__(self, engines: Engines, reader: Reader) -> None:
         # Not a method: the lookup and its loader would be a cycle.
-        self._loader: DataLoader[tuple[int, OrderColumns], OrderBlock | None] = DataLoader(
+        self._loader: DataLoader[tuple[int, Columns], Block | None] = DataLoader(
             partial(_load, engines, reader), cache=False
         )
 
-    async def order(self, key: int, columns: OrderColumns) -> OrderBlock | None:
+    async def order(self, key: int, columns: Columns) -> Block | None:
         """The order with this key."""
         return await self._loader.load((key, columns))
 
-    async def orders(self, keys: Iterable[int], columns: OrderColumns) -> Sequence[OrderBlock | None]:
+    async def orders(self, keys: Iterable[int], columns: Columns) -> Sequence[Block | None]:
         """The orders with these keys."""
         return await self._loader.load_many([(key, columns) for key in keys])
 
 
-async def _load(engines: Engines, reader: Reader, wanted: list[tuple[int, OrderColumns]]) -> list[OrderBlock | None]:
+async def _load(engines: Engines, reader: Reader, wanted: list[tuple[int, Columns]]) -> list[Block | None]:
     note_load()
     columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
     keys = sorted({key for key, _ in wanted})
     rows = await reader.rows(engines.pages, lambda orders: aggregates.lookup_statement(orders, columns), {"keys": keys})
-    blocks = {row[0]: OrderBlock(columns, [tuple(row)[1:]]) for row in rows}
+    blocks = {row[0]: Block(columns, [tuple(row)[1:]]) for row in rows}
     return [blocks.get(key) for key, _ in wanted]
 
 
-def _ordered(columns: Iterable[OrderColumn]) -> tuple[OrderColumn, ...]:
-    """The columns in the enum's order, so that one selection always makes the same statement."""
+def _ordered(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns in the order of the type's fields, so that one selection always makes the same statement."""
     wanted = set(columns)
-    return tuple(column for column in OrderColumn if column in wanted)
+    return tuple(column for column in ORDERS.columns if column in wanted)
 
 
 def _orders_read(rows: Sequence[Any]) -> int:
@@ -264,6 +255,6 @@ def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
     return ",".join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text.replace(BETWEEN_ROWS, ",")
 
 
-def _without_placeholder(columns: tuple[OrderColumn, ...], rows: Sequence[Any]) -> Sequence[Row]:
+def _without_placeholder(columns: tuple[Column, ...], rows: Sequence[Any]) -> Sequence[Row]:
     """The rows without the constant that is selected if there are no columns."""
     return rows if columns else [() for _ in rows]

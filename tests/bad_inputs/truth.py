@@ -7,8 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.orders.arguments import OrderPriority, OrderStatus
-from schema.ports.values import OrderColumn, Ordering
+from schema.orders.enums import OrderPriority, OrderStatus
+from schema.orders.types import ORDERS
 from schema.relay.node import encode_global_id
 from schema.relay.pagination import encode_cursor
 from tests.differences.arguments import Word, literal, plain
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from schema.ports.values import Ordering
+
 _SORT_FIELD: Final = {
-    OrderColumn.ORDER_KEY: ("ORDER_KEY", "orderKey"),
-    OrderColumn.ORDER_DATE: ("ORDER_DATE", "orderDate"),
-    OrderColumn.TOTAL_PRICE: ("TOTAL_PRICE", "totalPrice"),
+    ORDERS["order_key"]: ("ORDER_KEY", "orderKey"),
+    ORDERS["order_date"]: ("ORDER_DATE", "orderDate"),
+    ORDERS["total_price"]: ("TOTAL_PRICE", "totalPrice"),
 }
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "eq": lambda value, given: value == given,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from schema.orders.types import ORDERS
 from schema.ports.values import Ordering
 from schema.relay.pagination import encode_cursor
 from tests.bench.asks import FROM_DAY, LEAST_PRICE, UNTIL_DAY, Page, Several, Single
@@ -130,7 +131,7 @@ def _lookup(ask: Single | Several) -> tuple[str, dict[str, Any]]:
 
 def our_cursor(key: int) -> str:
     """Our server's cursor for orders sorted by key."""
-    return encode_cursor(Ordering(), None, key)
+    return encode_cursor(Ordering(ORDERS, ORDERS["order_key"]), None, key)
 
 
 def plain_cursor(key: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from schema.orders.arguments import OrderStatus
+from schema.orders.enums import OrderStatus
 from server.settings import Settings, load_settings
 from tests.bench.floor_reads import FloorReads
 from tests.bench.floor_writes import READ_OPERATION, floor_of

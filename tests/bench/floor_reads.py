@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import orjson
 
-from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.orders.enums import OrderPriority, OrderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from schema.ports.values import OrderColumn
+from schema.orders.types import ORDERS
 from server.changes.sql_writes import WriteStatements
 from server.db.app_tables import change_tables, quoted
 from server.db.driver import Compiled
@@ -43,7 +43,7 @@ class Floor:
 
     def __init__(self, statements: WriteStatements, orders: Orders, settings: Settings) -> None:
         self._write = Compiled(statements.write)
-        self._read = Compiled(lookup_statement(orders, (OrderColumn.STATUS, OrderColumn.STATUS_VERSION)))
+        self._read = Compiled(lookup_statement(orders, (ORDERS["status"], ORDERS["status_version"])))
         self._retention = settings.idempotency_retention
         self._orders = ".".join(map(quoted, settings.orders_table.split(".")))
 

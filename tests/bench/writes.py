@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from schema.orders.arguments import OrderStatus
+from schema.orders.enums import OrderStatus
 from tests.bench.floor_writes import READ_OPERATION, STATEMENTS, floor_of
 from tests.bench.load import CLIENTS, Client, Entry, compete, connected
 from tests.bench.measuring import BenchError

@@ -16,7 +16,8 @@ from graphql import (
     is_required_input_field,
 )
 
-from schema.ports.values import OrderColumn, Ordering
+from schema.orders.types import ORDERS
+from schema.ports.values import Ordering
 from schema.relay.pagination import opaque
 from tests.differences.tables import ORDERINGS, Corpus
 
@@ -30,9 +31,9 @@ ABSENT: Final = object()
 # What a value is for: the argument or input field, and the ordering of the page around it.
 Purpose = tuple[str, Ordering | None]
 _SORTED_BY: Final = {
-    OrderColumn.ORDER_KEY: "ORDER_KEY",
-    OrderColumn.ORDER_DATE: "ORDER_DATE",
-    OrderColumn.TOTAL_PRICE: "TOTAL_PRICE",
+    ORDERS["order_key"]: "ORDER_KEY",
+    ORDERS["order_date"]: "ORDER_DATE",
+    ORDERS["total_price"]: "TOTAL_PRICE",
 }
 _SIZES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 5, 8, 13)
 _LARGE_SIZES: Final = (60, 1000)

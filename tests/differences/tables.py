@@ -7,9 +7,10 @@ from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.orders.enums import OrderPriority, OrderStatus
+from schema.orders.types import ORDERS
 from schema.ports.changes import FeedPlace
-from schema.ports.values import OrderColumn, Ordering
+from schema.ports.values import Ordering
 from schema.relay.pagination import encode_change_cursor, encode_cursor
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ APP_SCHEMA: Final = "differences_app"
 READER: Final = "differences_reader"
 PADDED, PLAIN, CLEAN = "differences_padded", "differences_plain", "differences_clean"
 ORDERINGS: Final = tuple(
-    Ordering(column, descending=descending)
-    for column in (OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE)
+    Ordering(ORDERS, column, descending=descending)
+    for column in (ORDERS["order_key"], ORDERS["order_date"], ORDERS["total_price"])
     for descending in (False, True)
 )
 _ORDERS = 300
@@ -137,7 +138,7 @@ def _fitting(table: str, odd: Mapping[str, str | None]) -> Mapping[str, str | No
 def corpus_of(table: str) -> Corpus:
     """The contents of the table."""
     rows = rows_of(table)
-    by_column = {OrderColumn.ORDER_DATE: "o_orderdate", OrderColumn.TOTAL_PRICE: "o_totalprice"}
+    by_column = {ORDERS["order_date"]: "o_orderdate", ORDERS["total_price"]: "o_totalprice"}
     changes = tuple(range(1, len(changed_keys()) * 2 + 1))
     return Corpus(
         keys=tuple(int(row.o_orderkey or 0) for row in rows),

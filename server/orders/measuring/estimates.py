@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from async_lru import alru_cache
 
-from schema.ports.values import Operator, OrderColumn
+from schema.orders.types import ORDERS
+from schema.ports.values import Operator
 from server.orders import sql_aggregates as aggregates
 from server.traffic.admission import giving_way
 
@@ -43,7 +44,7 @@ class Estimates:
         if any(condition.value == () for condition in conditions):
             # The planner never estimates 0.
             return 0
-        others = tuple(condition for condition in conditions if condition.column is not OrderColumn.STATUS)
+        others = tuple(condition for condition in conditions if condition.column is not ORDERS["status"])
         by_status = len(others) < len(conditions)
 
         async def estimate(connection: ReadConnection) -> tuple[int, float, Orders] | None:
@@ -84,7 +85,7 @@ def _effect(move: tuple[str | None, str, int], conditions: Conditions) -> int:
     wanted = [
         condition.value if condition.operator is Operator.IN else (condition.value,)
         for condition in conditions
-        if condition.column is OrderColumn.STATUS
+        if condition.column is ORDERS["status"]
     ]
 
     def matches(status: str | None) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
+from schema.orders.types import ORDERS
 from schema.ports.statistics import OrderStatistics, Spread, place_of
-from schema.ports.values import OrderColumn
 from server.orders.orders_table import COLUMN_NAMES
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 # The columns whose spreads matter; and those whose indexes do, for no index has the merged status.
 _COLUMNS: Final = {
-    name: column
-    for column, name in COLUMN_NAMES.items()
-    if column not in {OrderColumn.COMMENT, OrderColumn.SHIP_PRIORITY}
+    name: column for column, name in COLUMN_NAMES.items() if column not in {ORDERS["comment"], ORDERS["ship_priority"]}
 }
-_INDEXED: Final = {name: column for name, column in _COLUMNS.items() if column is not OrderColumn.STATUS}
+_INDEXED: Final = {name: column for name, column in _COLUMNS.items() if column is not ORDERS["status"]}
 # If the common values leave fewer orders than this, there are no others.
 _ALL: Final = 0.995
 # The tables under a view and partitions count too. Like PostgreSQL's planner, this scales the rows of the last ANALYZE

@@ -11,41 +11,41 @@ from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
 from schema.limits.cost import formula_of
 from schema.limits.scans import PageScan, advice_on
+from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS, OrderStatistics, Spread, place_of
-from schema.ports.values import OrderColumn
 from schema.ports.ways import Way, way_of
 
 if TYPE_CHECKING:
-    from schema.ports.values import Conditions
+    from schema.ports.values import Conditions, Ordering
 
 SCHEMA: Final = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
 PAGES: Final = PageLimits(default=50, maximum=1_000)
 INDEXES: Final = frozenset(
     {
-        (OrderColumn.ORDER_KEY,),
-        (OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY),
-        (OrderColumn.TOTAL_PRICE, OrderColumn.ORDER_KEY),
-        (OrderColumn.CUSTOMER_KEY, OrderColumn.ORDER_KEY),
+        (ORDERS["order_key"],),
+        (ORDERS["order_date"], ORDERS["order_key"]),
+        (ORDERS["total_price"], ORDERS["order_key"]),
+        (ORDERS["customer_key"], ORDERS["order_key"]),
     }
 )
 ROWS: Final = 1_500_000
 # The points for planning a page for its values, for reading all orders, and for passing them in the order of the keys.
 PLANNED, WHOLE, PASSED = 7, 1_500, 2_257
-LOW, HIGH = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1992-01-01", "1998-08-02"))
+LOW, HIGH = (place_of(ORDERS["order_date"], day) or 0.0 for day in ("1992-01-01", "1998-08-02"))
 # A hundred parts of equal size, as PostgreSQL has them.
 SPREADS: Final = {
-    OrderColumn.ORDER_KEY: Spread(each=1 / ROWS, bounds=[60_000 * part for part in range(101)]),
-    OrderColumn.CUSTOMER_KEY: Spread(each=1 / 100_000, bounds=[1_500 * part for part in range(101)]),
-    OrderColumn.ORDER_DATE: Spread(each=1 / 2_406, bounds=[LOW + (HIGH - LOW) * part / 100 for part in range(101)]),
-    OrderColumn.TOTAL_PRICE: Spread(each=1 / ROWS, bounds=[800 + 5_000 * part for part in range(101)]),
-    OrderColumn.STATUS: Spread(each=0.0, common={"O": 0.487, "F": 0.487, "P": 0.026}),
-    OrderColumn.ORDER_PRIORITY: Spread(each=0.0, common={"1-URGENT": 0.2, "5-LOW": 0.2, "3-MEDIUM": 0.6}),
-    OrderColumn.CLERK: Spread(each=1 / 1_000, common={"Clerk#000000710": 0.002}),
+    ORDERS["order_key"]: Spread(each=1 / ROWS, bounds=[60_000 * part for part in range(101)]),
+    ORDERS["customer_key"]: Spread(each=1 / 100_000, bounds=[1_500 * part for part in range(101)]),
+    ORDERS["order_date"]: Spread(each=1 / 2_406, bounds=[LOW + (HIGH - LOW) * part / 100 for part in range(101)]),
+    ORDERS["total_price"]: Spread(each=1 / ROWS, bounds=[800 + 5_000 * part for part in range(101)]),
+    ORDERS["status"]: Spread(each=0.0, common={"O": 0.487, "F": 0.487, "P": 0.026}),
+    ORDERS["order_priority"]: Spread(each=0.0, common={"1-URGENT": 0.2, "5-LOW": 0.2, "3-MEDIUM": 0.6}),
+    ORDERS["clerk"]: Spread(each=1 / 1_000, common={"Clerk#000000710": 0.002}),
 }
 LARGE: Final = OrderStatistics(ROWS, INDEXES, SPREADS)
 SMALL: Final = OrderStatistics(15_000, INDEXES, SPREADS)
 LARGEST: Final = OrderStatistics(15_000_000, INDEXES, SPREADS)
-UNINDEXED: Final = OrderStatistics(ROWS, frozenset({(OrderColumn.ORDER_KEY,)}), SPREADS)
+UNINDEXED: Final = OrderStatistics(ROWS, frozenset({(ORDERS["order_key"],)}), SPREADS)
 
 
 def cost(document: str, known: OrderStatistics = LARGE, **variables: Any) -> int:
@@ -196,7 +196,7 @@ def test_a_narrow_range_is_read_and_sorted(condition: str, sort: str) -> None:
         assert way_of(filter_, order, size, LARGE).way is Way.SORTED
 
 
-def _filter_of(condition: str, sort: str) -> tuple[Conditions, OrderColumn]:
+def _filter_of(condition: str, sort: str) -> tuple[Conditions, Ordering]:
     parsed = parse(f"{{ orders(filter: {{{condition}}}, orderBy: {{field: {sort}}}) {{ nodes {{ id }} }} }}")
     operation = get_operation_ast(parsed)
     assert operation
@@ -351,7 +351,7 @@ def test_the_advice_says_what_to_do() -> None:
 
 def test_common_values_count_in_a_range() -> None:
     """Half of the orders are of one day, and the bounds leave it out."""
-    day = place_of(OrderColumn.ORDER_DATE, "1995-01-01")
+    day = place_of(ORDERS["order_date"], "1995-01-01")
     assert day
     spread = Spread(each=0.5, places=[(day, 0.5)], bounds=[LOW, HIGH])
     assert spread.between(day, day) >= 0.5

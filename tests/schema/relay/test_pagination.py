@@ -6,6 +6,7 @@ import base64
 import contextlib
 from datetime import date
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
+from schema.orders.types import ORDERS
 from schema.ports.changes import BEGINNING, FeedPlace
-from schema.ports.values import OrderColumn, Ordering, Position
+from schema.ports.values import Ordering, Position
 from schema.relay.node import decode_global_id, encode_global_id
 from schema.relay.pagination import (
     decode_change_cursor,
@@ -25,19 +27,23 @@ from schema.relay.pagination import (
     page_request,
 )
 
+if TYPE_CHECKING:
+    from schema.ports.columns import Column
+
 KEYS = st.integers(-(2**63), 2**63 - 1)
 ORDERINGS = st.builds(
     Ordering,
-    st.sampled_from([OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]),
+    st.just(ORDERS),
+    st.sampled_from([ORDERS["order_key"], ORDERS["order_date"], ORDERS["total_price"]]),
     descending=st.booleans(),
 )
 VALUES = {
-    OrderColumn.ORDER_KEY: st.none(),
-    OrderColumn.ORDER_DATE: st.none() | st.dates(),
-    OrderColumn.TOTAL_PRICE: st.none()
+    ORDERS["order_key"]: st.none(),
+    ORDERS["order_date"]: st.none() | st.dates(),
+    ORDERS["total_price"]: st.none()
     | st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**16), max_value=10**16),
 }
-BY_KEY = Ordering()
+BY_KEY = Ordering(ORDERS, ORDERS["order_key"])
 NONE = {"first": None, "after": None, "last": None, "before": None}
 
 
@@ -103,14 +109,14 @@ def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
 def test_a_forged_sort_value_is_refused(column: str, value: str) -> None:
     """The value in a cursor is parsed as strictly as the rest."""
     with pytest.raises(InputError) as refusal:
-        decode_cursor(forged(f'[1,"{column}+",1,{value}]'), Ordering(OrderColumn(column)))
+        decode_cursor(forged(f'[1,"{column}+",1,{value}]'), Ordering(ORDERS, ORDERS[column]))
     assert refusal.value.reason is Reason.CURSOR_INVALID
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode()))
 def test_no_text_breaks_the_reading_of_a_cursor(text: str) -> None:
     """Any text is either a cursor or an input error."""
-    for ordering in (BY_KEY, Ordering(OrderColumn.TOTAL_PRICE), Ordering(OrderColumn.ORDER_DATE)):
+    for ordering in (BY_KEY, Ordering(ORDERS, ORDERS["total_price"]), Ordering(ORDERS, ORDERS["order_date"])):
         try:
             position = decode_cursor(text, ordering)
         except InputError:
@@ -178,25 +184,26 @@ def test_no_text_breaks_the_reading_of_a_global_id(text: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        *((OrderColumn.TOTAL_PRICE, Decimal(text)) for text in ("NaN", "Infinity", "-Infinity", "0E-10", "1E+30")),
-        *((OrderColumn.ORDER_DATE, text) for text in ("infinity", "-infinity", "10000-01-01", "0044-03-15 BC")),
+        *((ORDERS["total_price"], Decimal(text)) for text in ("NaN", "Infinity", "-Infinity", "0E-10", "1E+30")),
+        *((ORDERS["order_date"], text) for text in ("infinity", "-infinity", "10000-01-01", "0044-03-15 BC")),
     ],
 )
-def test_a_value_that_the_schema_does_not_have_has_a_cursor_all_the_same(column: OrderColumn, value: object) -> None:
+def test_a_value_that_the_schema_does_not_have_has_a_cursor_all_the_same(column: Column, value: object) -> None:
     """Its order is null, and the next page continues after it."""
-    ordering = Ordering(column)
+    ordering = Ordering(ORDERS, column)
     position = decode_cursor(encode_cursor(ordering, value, 1), ordering)
     assert str(position.value) == str(value if isinstance(value, str) else Decimal(f"{value:f}"))
 
 
 def test_prices_keep_their_digits_in_a_cursor() -> None:
     """A price with trailing zeros is the same position."""
-    ordering = Ordering(OrderColumn.TOTAL_PRICE)
+    ordering = Ordering(ORDERS, ORDERS["total_price"])
     position = decode_cursor(encode_cursor(ordering, Decimal("10.00"), 1), ordering)
     assert position.value == Decimal(10)
     assert (
         decode_cursor(
-            encode_cursor(Ordering(OrderColumn.ORDER_DATE), date(1992, 1, 1), 1), Ordering(OrderColumn.ORDER_DATE)
+            encode_cursor(Ordering(ORDERS, ORDERS["order_date"]), date(1992, 1, 1), 1),
+            Ordering(ORDERS, ORDERS["order_date"]),
         ).key
         == 1
     )

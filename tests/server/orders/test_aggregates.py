@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.ports.values import Condition, Operator, OrderColumn, StatsGroup
+from schema.orders.types import ORDERS
+from schema.ports.values import Condition, Operator, StatsGroup
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.server.conftest import Execute, OpenStore
 
-ORDERS = 15_000
+ROWS = 15_000
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ async def test_a_count_of_everything_is_computed_once_for_all_who_ask(
     """Fifty requests at once share one statement. After the cache's lifetime it is computed anew."""
     store, _ = open_store(aggregate_ttl=3600)
     counts = await asyncio.gather(*(store.count(()) for _ in range(50)))
-    assert {count.count for count in counts} == {ORDERS}
+    assert {count.count for count in counts} == {ROWS}
     assert await store.count(()) == counts[0]
     assert len(statements) == 1
     store, _ = open_store(aggregate_ttl=0.05)
@@ -83,7 +84,7 @@ async def test_an_estimate_is_near_and_costs_no_count(execute: Execute, statemen
         }"""
     )
     data = answer["data"]
-    assert abs(data["all"]["totalCount"] - ORDERS) < ORDERS / 20
+    assert abs(data["all"]["totalCount"] - ROWS) < ROWS / 20
     assert abs(data["some"]["totalCount"] - data["some"]["exact"]) < data["some"]["exact"] / 10
     assert data["none"]["totalCount"] <= 1
     assert len([statement for statement in statements if "count(" in statement]) == 1
@@ -140,9 +141,9 @@ async def test_a_group_of_unknown_values_has_no_name(open_store: OpenStore, data
     )
     try:
         store, _ = open_store("public.odd_orders")
-        stats = await store.stats((Condition(OrderColumn.ORDER_KEY, Operator.LT, 100),), frozenset({StatsGroup.STATUS}))
+        stats = await store.stats((Condition(ORDERS["order_key"], Operator.LT, 100),), frozenset({StatsGroup.STATUS}))
         assert {value for value, _ in stats.groups[StatsGroup.STATUS]} >= {"X", "O"}
-        sample = await store.sample(3, frozenset({OrderColumn.ORDER_KEY}))
+        sample = await store.sample(3, frozenset({ORDERS["order_key"]}))
         assert len(sample.rows) == 3
     finally:
         await database.execute("DROP VIEW public.odd_orders")
@@ -155,7 +156,7 @@ async def test_a_sample_is_uniform_over_rows(open_store: OpenStore, sparse: str,
     drawn: Counter[Any] = Counter()
     samples, size = 100, 100
     for _ in range(samples):
-        block = await store.sample(size, frozenset({OrderColumn.ORDER_KEY}))
+        block = await store.sample(size, frozenset({ORDERS["order_key"]}))
         found = [row[0] for row in block.rows]
         assert len(set(found)) == size
         drawn.update(found)
@@ -177,7 +178,7 @@ async def test_a_sample_does_not_read_the_table(
 ) -> None:
     """A hundred of 15,000 orders are found with no scan of the table."""
     store, _ = open_store()
-    block = await store.sample(10, frozenset({OrderColumn.ORDER_KEY, OrderColumn.CLERK}))
+    block = await store.sample(10, frozenset({ORDERS["order_key"], ORDERS["clerk"]}))
     assert len(block.rows) == 10
     assert all("ctid = ANY" in statement for statement in statements if "orders_synced" in statement)
     plan = await database.fetch(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schema.orders.arguments import OrderPriority, OrderStatus
+from schema.orders.enums import OrderPriority, OrderStatus
 from tests.support.examples import examples
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
+from schema.orders.types import ORDERS
 from schema.ports.templates import Form, Slot, Template
-from schema.ports.values import Condition, Operator, OrderColumn, Ordering, PageRequest, Position
+from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
 from schema.ports.ways import Way
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
@@ -35,14 +36,15 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from schema.ports.columns import Column
     from schema.ports.values import Conditions
     from server.db.engine import Engines
     from server.orders.sql_merged import Orders
 
 SIZE = 100
-COLUMNS = [OrderColumn.ORDER_KEY, OrderColumn.CLERK]
-MERGED = [OrderColumn.STATUS, OrderColumn.STATUS_VERSION, OrderColumn.STATUS_SUPERSEDED]
-SORTS = [OrderColumn.ORDER_KEY, OrderColumn.ORDER_DATE, OrderColumn.TOTAL_PRICE]
+COLUMNS = [ORDERS["order_key"], ORDERS["clerk"]]
+MERGED = [ORDERS["status"], ORDERS["status_version"], ORDERS["status_superseded"]]
+SORTS = [ORDERS["order_key"], ORDERS["order_date"], ORDERS["total_price"]]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ async def table(engines: Engines, database: asyncpg.Connection, orders_url: str)
 def paged(
     orders: Orders,
     request: PageRequest,
-    columns: Sequence[OrderColumn],
+    columns: Sequence[Column],
     *,
     written: bool,
     way: Way = Way.SERVED,
@@ -110,7 +112,7 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def position(database: asyncpg.Connection, ordering: Ordering, fraction: float) -> Position:
     """The position of the order that has this fraction of all orders before it."""
     column = {"order_key": "o_orderkey", "order_date": "o_orderdate", "total_price": "o_totalprice"}[
-        ordering.column.value
+        ordering.column.name
     ]
     row = await database.fetchrow(
         f"SELECT {column}, o_orderkey FROM orders_synced ORDER BY {column}, o_orderkey "
@@ -128,7 +130,7 @@ async def position(database: asyncpg.Connection, ordering: Ordering, fraction: f
 async def test_a_page_is_an_index_scan_that_stops(
     table: Orders,
     database: asyncpg.Connection,
-    column: OrderColumn,
+    column: Column,
     descending: bool,  # noqa: FBT001 # pytest gives it by name
     backward: bool,  # noqa: FBT001 # as above
     fraction: float | None,
@@ -136,7 +138,7 @@ async def test_a_page_is_an_index_scan_that_stops(
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """In every ordering and at any depth there are only index scans, which read page size + 1 rows and a probe."""
-    ordering = Ordering(column, descending=descending)
+    ordering = Ordering(ORDERS, column, descending=descending)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
     plan = await explain(database, paged(table, request, COLUMNS, written=written), mode)
@@ -155,14 +157,14 @@ async def test_a_page_is_an_index_scan_that_stops(
 async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
     table: Orders,
     database: asyncpg.Connection,
-    column: OrderColumn,
+    column: Column,
     backward: bool,  # noqa: FBT001 # pytest gives it by name
     fraction: float | None,
     mode: str,
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """At any depth and in any ordering: one probe of its primary key for each row, and none for rows before the page."""
-    ordering = Ordering(column)
+    ordering = Ordering(ORDERS, column)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
     plan = await explain(database, paged(table, request, [*COLUMNS, *MERGED], written=written), mode)
@@ -186,7 +188,9 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
 ) -> None:
     """A page of one customer's orders reads no other orders."""
     customer = await database.fetchval("SELECT o_custkey FROM orders_synced ORDER BY o_orderkey LIMIT 1")
-    request = PageRequest(Ordering(), (Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, customer),), SIZE)
+    request = PageRequest(
+        Ordering(ORDERS, ORDERS["order_key"]), (Condition(ORDERS["customer_key"], Operator.EQ, customer),), SIZE
+    )
     for look in (request, replace(request, position=Position(None, 100), look_back=True)):
         plan = await explain(database, paged(table, look, COLUMNS, written=written), mode)
         nodes = list(scans(plan))
@@ -209,11 +213,11 @@ async def test_single_orders_are_found_by_their_primary_key(
 @pytest.mark.parametrize(
     ("condition", "sort"),
     [
-        (Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(999_999)), OrderColumn.ORDER_DATE),
-        (Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(999_999)), OrderColumn.ORDER_KEY),
-        (Condition(OrderColumn.ORDER_DATE, Operator.GT, date(1998, 8, 2)), OrderColumn.TOTAL_PRICE),
-        (Condition(OrderColumn.ORDER_KEY, Operator.GT, 10**9), OrderColumn.TOTAL_PRICE),
-        (Condition(OrderColumn.ORDER_PRIORITY, Operator.EQ, "none"), OrderColumn.TOTAL_PRICE),
+        (Condition(ORDERS["total_price"], Operator.GTE, Decimal(999_999)), ORDERS["order_date"]),
+        (Condition(ORDERS["total_price"], Operator.GTE, Decimal(999_999)), ORDERS["order_key"]),
+        (Condition(ORDERS["order_date"], Operator.GT, date(1998, 8, 2)), ORDERS["total_price"]),
+        (Condition(ORDERS["order_key"], Operator.GT, 10**9), ORDERS["total_price"]),
+        (Condition(ORDERS["order_priority"], Operator.EQ, "none"), ORDERS["total_price"]),
     ],
     ids=["price by date", "price by key", "date by price", "key by price", "priority by price"],
 )
@@ -221,19 +225,19 @@ async def test_a_page_that_is_sorted_walks_no_index_of_its_order(
     table: Orders,
     database: asyncpg.Connection,
     condition: Condition,
-    sort: OrderColumn,
+    sort: Column,
     fraction: float | None,
     mode: str,
     written: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
     """However few orders match: the page's index would be read to its end."""
-    ordering = Ordering(sort)
+    ordering = Ordering(ORDERS, sort)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (condition,), SIZE, at, look_back=True)
     plan = await explain(database, paged(table, request, COLUMNS, written=written, way=Way.SORTED), mode)
     order = {"order_key": "orders_synced_pkey", "order_date": "orders_by_date", "total_price": "orders_by_price"}
     nodes = list(scans(plan))
-    assert order[sort.value] not in {node.get("Index Name") for node in nodes if "Index Cond" not in node}
+    assert order[sort.name] not in {node.get("Index Name") for node in nodes if "Index Cond" not in node}
     if mode == "force_custom_plan" and condition.column in SORTS:
         # Its own index shows that none matches.
         assert sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in nodes) <= 1
@@ -263,19 +267,19 @@ async def test_counts_are_planned_for_their_values(engines: Engines) -> None:
 @pytest.mark.parametrize(
     ("conditions", "sort", "by_values"),
     [
-        ((), OrderColumn.ORDER_DATE, False),
-        ((Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(1)),), OrderColumn.TOTAL_PRICE, False),
-        ((Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, 7),), OrderColumn.ORDER_KEY, False),
-        ((Condition(OrderColumn.STATUS, Operator.EQ, "O"),), OrderColumn.ORDER_DATE, False),
-        ((Condition(OrderColumn.TOTAL_PRICE, Operator.GTE, Decimal(1)),), OrderColumn.ORDER_DATE, True),
-        ((Condition(OrderColumn.CUSTOMER_KEY, Operator.EQ, 7),), OrderColumn.ORDER_DATE, True),
+        ((), ORDERS["order_date"], False),
+        ((Condition(ORDERS["total_price"], Operator.GTE, Decimal(1)),), ORDERS["total_price"], False),
+        ((Condition(ORDERS["customer_key"], Operator.EQ, 7),), ORDERS["order_key"], False),
+        ((Condition(ORDERS["status"], Operator.EQ, "O"),), ORDERS["order_date"], False),
+        ((Condition(ORDERS["total_price"], Operator.GTE, Decimal(1)),), ORDERS["order_date"], True),
+        ((Condition(ORDERS["customer_key"], Operator.EQ, 7),), ORDERS["order_date"], True),
     ],
 )
 async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_their_values(
     engines: Engines,
     monkeypatch: pytest.MonkeyPatch,
     conditions: Conditions,
-    sort: OrderColumn,
+    sort: Column,
     by_values: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
     """All others keep their plan: it takes one round trip less."""
@@ -293,5 +297,5 @@ async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_t
         return await rows(driver, statement, *rest, **named)
 
     monkeypatch.setattr(Driver, "rows", note)
-    await store.page(PageRequest(Ordering(sort), conditions, 10), frozenset({OrderColumn.ORDER_KEY}))
+    await store.page(PageRequest(Ordering(ORDERS, sort), conditions, 10), frozenset({ORDERS["order_key"]}))
     assert [statement.by_values for statement in seen] == [by_values]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schema.orders.types import ORDERS
 from schema.ports.templates import Form, Slot, Template
-from schema.ports.values import OrderColumn
 from server.observability.request_record import RequestRecord, current_record
 from tests.servers.process import PATIENCE_SECONDS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.orders.store import SqlOrderStore
     from tests.server.conftest import OpenStore
 
-KEY = (Template(("key ", Slot(OrderColumn.ORDER_KEY, Form.BIGINT))),)
+KEY = (Template(("key ", Slot(ORDERS["order_key"], Form.BIGINT))),)
 # A statement that waits while it is being prepared has no text in pg_stat_activity yet.
 WAITING = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass('public.shared_lookups') AND NOT granted"
 

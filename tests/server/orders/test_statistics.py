@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from schema.limits.formulas import LEAST_POINTS
+from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS, place_of
-from schema.ports.values import OrderColumn
 from server.db.app_tables import change_tables
 from server.orders.measuring import measurement as measurements
 from server.orders.measuring import sql_statistics
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "measured_orders"
 TABLE: Final = f"public.{NAME}"
-ORDERS: Final = 15_000
+ROWS: Final = 15_000
 COPY: Final = f"CREATE TABLE {TABLE} AS SELECT * FROM public.orders_synced"
 BUILT: Final = f"CREATE INDEX ON {TABLE} (o_orderdate, o_orderkey)"
 NOT_USABLE: Final = (
@@ -61,20 +61,20 @@ async def test_the_size_the_indexes_and_the_values_are_known(engines: Engines) -
     assert measurement.statistics() is NO_STATISTICS
     await measurement.settled()
     known = measurement.statistics()
-    assert known.rows == pytest.approx(ORDERS, rel=0.05)
+    assert known.rows == pytest.approx(ROWS, rel=0.05)
     assert known.plain
-    assert known.has_index(OrderColumn.ORDER_KEY)
-    assert known.has_index(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)
-    assert known.has_index(OrderColumn.CUSTOMER_KEY, OrderColumn.ORDER_KEY)
-    assert not known.has_index(OrderColumn.CLERK)
-    assert not known.has_index(OrderColumn.CUSTOMER_KEY, OrderColumn.ORDER_DATE)
-    dates = known.spread(OrderColumn.ORDER_DATE)
-    middle, last = (place_of(OrderColumn.ORDER_DATE, day) or 0.0 for day in ("1995-04-17", "1998-08-02"))
+    assert known.has_index(ORDERS["order_key"])
+    assert known.has_index(ORDERS["order_date"], ORDERS["order_key"])
+    assert known.has_index(ORDERS["customer_key"], ORDERS["order_key"])
+    assert not known.has_index(ORDERS["clerk"])
+    assert not known.has_index(ORDERS["customer_key"], ORDERS["order_date"])
+    dates = known.spread(ORDERS["order_date"])
+    middle, last = (place_of(ORDERS["order_date"], day) or 0.0 for day in ("1995-04-17", "1998-08-02"))
     assert dates.between(middle, last) == pytest.approx(0.5, abs=0.05)
     assert dates.between(last + 1, last + 2) < 0.01
-    assert known.spread(OrderColumn.ORDER_KEY).each == pytest.approx(1 / ORDERS, rel=0.1)
-    assert known.spread(OrderColumn.TOTAL_PRICE).between(0, 1e9) == pytest.approx(1.0, abs=0.01)
-    statuses, priorities = known.spread(OrderColumn.STATUS), known.spread(OrderColumn.ORDER_PRIORITY)
+    assert known.spread(ORDERS["order_key"]).each == pytest.approx(1 / ROWS, rel=0.1)
+    assert known.spread(ORDERS["total_price"]).between(0, 1e9) == pytest.approx(1.0, abs=0.01)
+    statuses, priorities = known.spread(ORDERS["status"]), known.spread(ORDERS["order_priority"])
     assert statuses.share_of(["O"]) == pytest.approx(0.49, abs=0.03)
     assert statuses.share_of(["O", "F", "P"]) == pytest.approx(1.0, abs=0.01)
     assert priorities.share_of(["1-URGENT"]) == pytest.approx(0.2, abs=0.03)
@@ -90,7 +90,7 @@ async def test_an_index_that_cannot_serve_a_page_is_none(engines: Engines, datab
     assert not any(known.indexes)
     await database.execute(f"CREATE INDEX ON {TABLE} (o_orderdate DESC, o_orderkey DESC) INCLUDE (o_clerk)")
     known = (await measured(engines)).statistics()
-    assert {index for index in known.indexes if index} == {(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)}
+    assert {index for index in known.indexes if index} == {(ORDERS["order_date"], ORDERS["order_key"])}
 
 
 async def test_a_table_that_was_never_analysed_has_about_its_size(
@@ -99,8 +99,8 @@ async def test_a_table_that_was_never_analysed_has_about_its_size(
     """By its pages, as PostgreSQL's planner assumes it."""
     await database.execute(f"{COPY}; ALTER TABLE {TABLE} SET (autovacuum_enabled = false)")
     known = (await measured(engines)).statistics()
-    assert known.rows == pytest.approx(ORDERS, rel=0.5)
-    assert known.spread(OrderColumn.ORDER_DATE).between(0, 1) == 1.0
+    assert known.rows == pytest.approx(ROWS, rel=0.5)
+    assert known.spread(ORDERS["order_date"]).between(0, 1) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ async def test_the_tables_below_a_view_and_partitions_count(
     await database.execute(made)
     try:
         known = (await measured(engines)).statistics()
-        assert known.rows == pytest.approx(ORDERS, rel=0.05)
+        assert known.rows == pytest.approx(ROWS, rel=0.05)
         assert not known.plain
-        assert known.has_index(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)
-        assert known.spread(OrderColumn.ORDER_DATE).bounds
+        assert known.has_index(ORDERS["order_date"], ORDERS["order_key"])
+        assert known.spread(ORDERS["order_date"]).bounds
     finally:
         if "VIEW" in made:
             await database.execute(f"DROP VIEW {TABLE}; DROP TABLE {TABLE}_below")
@@ -135,8 +135,8 @@ async def test_a_column_of_a_view_that_is_computed_has_no_index(engines: Engines
         known = (await measured(engines)).statistics()
     finally:
         await database.execute(f"DROP VIEW {TABLE}")
-    assert known.has_index(OrderColumn.ORDER_DATE, OrderColumn.ORDER_KEY)
-    assert not known.has_index(OrderColumn.TOTAL_PRICE)
+    assert known.has_index(ORDERS["order_date"], ORDERS["order_key"])
+    assert not known.has_index(ORDERS["total_price"])
 
 
 async def test_old_statistics_are_measured_again_in_the_background(
@@ -146,13 +146,13 @@ async def test_old_statistics_are_measured_again_in_the_background(
     await database.execute(f"{COPY}; ANALYZE {TABLE}")
     measurement = await measured(engines)
     await database.execute(BUILT)
-    assert not measurement.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert not measurement.statistics().has_index(ORDERS["order_date"])
     await measurement.settled()
-    assert not measurement.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert not measurement.statistics().has_index(ORDERS["order_date"])
     monkeypatch.setattr(measurements, "_MEASURE_AGAIN_SECONDS", -1.0)
-    assert not measurement.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert not measurement.statistics().has_index(ORDERS["order_date"])
     await measurement.settled()
-    assert measurement.statistics().has_index(OrderColumn.ORDER_DATE)
+    assert measurement.statistics().has_index(ORDERS["order_date"])
 
 
 async def test_a_failure_to_measure_fails_no_request(
@@ -183,7 +183,7 @@ async def test_a_table_that_was_forgotten_is_measured_again(engines: Engines, da
         async with engines.pages.connect() as connection:
             await orders.resolve(connection)
         await measurement.settled()
-        found.append(measurement.statistics().has_index(OrderColumn.ORDER_DATE))
+        found.append(measurement.statistics().has_index(ORDERS["order_date"]))
     assert found == [False, True]
 
 

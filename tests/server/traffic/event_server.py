@@ -16,7 +16,7 @@ from schema.context import Context, PageLimits
 from schema.errors import Reason, UnavailableError
 from schema.permissions import Principal, Role
 from schema.ports.changes import BEGINNING, StatusChange
-from schema.ports.values import OrderBlock
+from schema.ports.values import Block
 from server.graphql.answers import answer_of_event
 from server.graphql.gateway import Gateway
 from server.graphql.request import RequestData
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from schema.ports.changes import FeedPlace
-    from schema.ports.values import OrderColumn, OrderColumns
+    from schema.ports.columns import Column, Columns
 
 
 READER: Final = Principal("reader", frozenset({Role.READER}))
@@ -85,7 +85,7 @@ class Lookup:
         self.failures = 0
         self.most = self._now = 0
 
-    async def order(self, key: int, columns: OrderColumns) -> OrderBlock:
+    async def order(self, key: int, columns: Columns) -> Block:
         """An order."""
         self.keys.append(key)
         self._now += 1
@@ -97,8 +97,8 @@ class Lookup:
         if self.failures:
             self.failures -= 1
             raise UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database does not answer.")
-        wanted: tuple[OrderColumn, ...] = tuple(columns)
-        return OrderBlock(wanted, [tuple(str(key) for _ in wanted)])
+        wanted: tuple[Column, ...] = tuple(columns)
+        return Block(wanted, [tuple(str(key) for _ in wanted)])
 
 
 @dataclass

@@ -35,7 +35,8 @@ from tests.server.traffic.event_server import (
 from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
-    from schema.ports.values import OrderBlock, OrderColumns
+    from schema.ports.columns import Columns
+    from schema.ports.values import Block
     from tests.server.conftest import LogLines
 
 
@@ -227,7 +228,7 @@ async def test_what_an_event_reads_is_noted_on_a_record_of_its_own() -> None:
     server, records = Server.with_changes(1), list[RequestRecord | None]()
     order = server.lookup.order
 
-    async def noting(key: int, columns: OrderColumns) -> OrderBlock:
+    async def noting(key: int, columns: Columns) -> Block:
         records.append(current_record.get())
         return await order(key, columns)
 
