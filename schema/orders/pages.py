@@ -64,7 +64,7 @@ class OrderConnection(Connection[Order]):
 
 
 def _cursor(ordering: Ordering, order: Order) -> str:
-    return encode_cursor(ordering, getattr(order, ordering.column.name), order.order_key)
+    return encode_cursor(ordering, getattr(order, ordering.column.name), (order.order_key,))
 
 
 def cursor_columns(ordering: Ordering) -> Columns:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from graphql.execution.collect_fields import FieldDetails
 
     from schema.ports.columns import Column
-    from schema.ports.values import Ordering, PageRequest
+    from schema.ports.values import Key, Ordering, PageRequest
 
 Group: TypeAlias = list["FieldDetails"]
 
@@ -260,7 +260,7 @@ def _flag(found: Found, *, ahead: bool) -> str:
     return "true" if page and (page.more_ahead if ahead else page.any_behind) else "false"
 
 
-def _cursor(end: tuple[object, int] | None, ordering: Ordering) -> str:
+def _cursor(end: tuple[object, Key] | None, ordering: Ordering) -> str:
     return "null" if end is None else f'"{encode_cursor(ordering, *end)}"'
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from schema.ports.columns import Column
-    from schema.ports.values import ColumnValue
+    from schema.ports.values import ColumnValue, Key
 
 
 class Form(Enum):
@@ -70,5 +70,5 @@ class JsonPage(NamedTuple):
     rows: tuple[str, ...]
     more_ahead: bool
     any_behind: bool
-    first: tuple[ColumnValue, int] | None
-    last: tuple[ColumnValue, int] | None
+    first: tuple[ColumnValue, Key] | None
+    last: tuple[ColumnValue, Key] | None

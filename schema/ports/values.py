@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 ColumnValue = object
+# The value of each column of a primary key.
+Key = tuple[int, ...]
 Row = tuple[ColumnValue, ...]
 
 
@@ -60,10 +62,13 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in an ordering: the place of an order with this value and key. The order need not exist any more."""
+    """A place in an ordering: the place of a row with this value and key. The row need not exist any more.
+
+    `key` has a value for each column of the table's key. `value` is None if the ordering is by the key alone.
+    """
 
     value: ColumnValue | None
-    key: int
+    key: Key
 
 
 @dataclass(frozen=True, slots=True)

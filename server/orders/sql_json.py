@@ -25,7 +25,7 @@ from server.orders.sql_pages import any_behind, rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from schema.ports.columns import Column
+    from schema.ports.columns import Column, Table
     from schema.ports.templates import Slot, Template
     from schema.ports.values import Ordering
     from server.orders.sql_merged import Orders
@@ -63,9 +63,10 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
     are wanted, the sort value and the key of the first and the last order on the page follow, in the direction of
     travel.
     """
-    key, sort = orders.column(ORDERS["order_key"]), orders.column(shape.ordering.column)
     texts = [_row(orders, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
-    by = [sort.label("by_value"), key.label("by_key")] if ends else []
+    ordering = shape.ordering
+    outermost = (ordering.column, *ordering.table.key) if ends else ()
+    by = [orders.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
     inner = rows_of(
         orders,
         shape,
@@ -82,8 +83,8 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
     if ends:
         last = sa.func.least(sa.literal_column(str(shape.size), sa.Integer()), sa.cast(sa.func.count(), sa.Integer()))
         for index in (sa.literal_column("1", sa.Integer()), last):
-            for name in ("by_value", "by_key"):
-                column = inner.c[name]
+            for label in by:
+                column = inner.c[label.name]
                 columns.append(sa.func.array_agg(column, type_=ARRAY(column.type))[index])
     return sa.select(*columns).select_from(inner)
 
@@ -128,6 +129,8 @@ def _joined(pieces: Iterable[_Piece]) -> _Text:
 
 def _value(orders: Orders, slot: Slot, ordering: Ordering | None) -> list[_Piece]:
     column = orders.column(slot.column)
+    if slot.form is Form.GLOBAL_ID:
+        return ['"', *_base64(f"{orders.table.type_name}:", *_key(orders, orders.table, between=":")), '"']
     if slot.form is Form.CURSOR:
         return ['"', *_cursor(orders, ordering), '"'] if ordering else [_constant(None)]
     pieces = _FORMS[slot.form](column, slot)
@@ -138,12 +141,12 @@ def _value(orders: Orders, slot: Slot, ordering: Ordering | None) -> list[_Piece
 
 def _cursor(orders: Orders, ordering: Ordering) -> list[_Piece]:
     """The cursor of an order, as `schema.relay.pagination.encode_cursor` encodes it."""
-    key, sort = orders.column(ORDERS["order_key"]), orders.column(ordering.column)
+    sort, key = orders.column(ordering.column), _key(orders, ordering.table, between=",")
     if ordering.by_key:
-        start, encoded = _base64(cursor_start(ordering), _as_text(key, BIGINT()), "]")
+        start, encoded = _base64(cursor_start(ordering), *key, "]")
         return [start, sa.func.rtrim(encoded, _constant("="))]
     value = sa.case((sort.is_(None), _constant("null")), else_=_joined(['"', _as_text(sort), '"']))
-    start, encoded = _base64(cursor_start(ordering), _as_text(key), ",", value, "]")
+    start, encoded = _base64(cursor_start(ordering), *key, ",", value, "]")
     # PostgreSQL breaks long base64 into lines, and a price may have any number of digits.
     return [start, sa.func.translate(encoded, _constant("=\n"), _constant(""))]
 
@@ -161,8 +164,12 @@ def _base64(start: str, *rest: _Piece) -> tuple[str, _Text]:
     return base64.b64encode(start[:whole].encode()).decode(), encoded
 
 
-def _global_id(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
-    return ['"', *_base64("Order:", _as_text(column, BIGINT())), '"']
+def _key(orders: Orders, table: Table, *, between: str) -> list[_Piece]:
+    """The columns of the key as text, with a separator."""
+    pieces: list[_Piece] = []
+    for column in table.key:
+        pieces += [*([between] if pieces else []), _as_text(orders.column(column), BIGINT())]
+    return pieces
 
 
 def _string(column: sa.ColumnElement[Any], _slot: Slot) -> list[_Piece]:
@@ -228,5 +235,4 @@ _FORMS: Final[dict[Form, Callable[[sa.ColumnElement[Any], Slot], list[_Piece]]]]
     Form.DATE: _date,
     Form.DATETIME: _datetime,
     Form.ENUM: _enum,
-    Form.GLOBAL_ID: _global_id,
 }

@@ -30,6 +30,7 @@ class Orders:
     """
 
     def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+        self.table = ORDERS
         self.synced = synced
         self.overlay = overlay
         self._joins_whole = joins_whole

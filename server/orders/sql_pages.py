@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from schema.orders.types import ORDERS
 from schema.ports.values import Operator
 from schema.ports.ways import Way
 from server.db.driver import Compiled
@@ -80,7 +79,8 @@ def values_of(request: PageRequest) -> dict[str, Any]:
     """The values of the statement's parameters."""
     values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
     if request.position is not None:
-        values |= {"position_key": request.position.key, "position_value": request.position.value}
+        values |= {"position_value": request.position.value}
+        values |= {f"position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 
 
@@ -213,17 +213,22 @@ def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool)
     if not shape.position:
         return [[]]
     by = shape.ordering.column
-    key, sort = orders.column(ORDERS["order_key"]), orders.column(by)
+    keys, sort = [orders.column(column) for column in shape.ordering.table.key], orders.column(by)
     after = _comparison(descends=descends, inclusive=inclusive)
-    position_key = sa.bindparam("position_key", type_=sa.BigInteger())
+    at = [sa.bindparam(f"position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
     if shape.ordering.by_key:
-        return [[after(key, position_key)]]
+        return [[after(_row(keys), _row(at))]]
     if shape.position_is_null:
-        rest = [sort.is_(None), after(key, position_key)]
+        rest = [sort.is_(None), after(_row(keys), _row(at))]
         return [rest, [sort.is_not(None)]] if descends else [rest]
     position_value = sa.bindparam("position_value", type_=sort.type)
-    rest = [after(sa.tuple_(sort, key), sa.tuple_(position_value, position_key))]
+    rest = [after(_row([sort, *keys]), _row([position_value, *at]))]
     return [rest] if descends else [rest, [sort.is_(None)]]
+
+
+def _row(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+    """A row of values to compare; a value alone is compared as such."""
+    return values[0] if len(values) == 1 else sa.tuple_(*values)
 
 
 def _comparison(*, descends: bool, inclusive: bool) -> Any:

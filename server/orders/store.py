@@ -102,8 +102,9 @@ class SqlOrderStore:
             texts.append(_page_text(text or "", request, more=read > request.size))
         outermost: list[Any] = [None, None]
         if ends and min(read, request.size):
-            value, key, last_value, last_key = found[2 * len(templates) :]
-            outermost = [(value, key), (last_value, last_key)]
+            both = found[2 * len(templates) :]
+            first, last = both[: len(both) // 2], both[len(both) // 2 :]
+            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
             if request.backward:
                 outermost.reverse()
         return JsonPage(tuple(texts), read > request.size, any_behind, *outermost)

@@ -131,7 +131,7 @@ def _lookup(ask: Single | Several) -> tuple[str, dict[str, Any]]:
 
 def our_cursor(key: int) -> str:
     """Our server's cursor for orders sorted by key."""
-    return encode_cursor(Ordering(ORDERS, ORDERS["order_key"]), None, key)
+    return encode_cursor(Ordering(ORDERS, ORDERS["order_key"]), None, (key,))
 
 
 def plain_cursor(key: int) -> str:

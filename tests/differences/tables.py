@@ -145,7 +145,9 @@ def corpus_of(table: str) -> Corpus:
         cursors={
             ordering: tuple(
                 encode_cursor(
-                    ordering, _sort_value(asdict(row).get(by_column.get(ordering.column, ""))), int(row.o_orderkey or 0)
+                    ordering,
+                    _sort_value(asdict(row).get(by_column.get(ordering.column, ""))),
+                    (int(row.o_orderkey or 0),),
                 )
                 for row in rows
             )

@@ -118,7 +118,7 @@ async def position(database: asyncpg.Connection, ordering: Ordering, fraction: f
         f"SELECT {column}, o_orderkey FROM orders_synced ORDER BY {column}, o_orderkey "
         f"OFFSET (SELECT floor(count(*) * {fraction}) FROM orders_synced) LIMIT 1"
     )
-    return Position(None if column == "o_orderkey" else row[0], row[1])
+    return Position(None if column == "o_orderkey" else row[0], (row[1],))
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
@@ -191,7 +191,7 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
     request = PageRequest(
         Ordering(ORDERS, ORDERS["order_key"]), (Condition(ORDERS["customer_key"], Operator.EQ, customer),), SIZE
     )
-    for look in (request, replace(request, position=Position(None, 100), look_back=True)):
+    for look in (request, replace(request, position=Position(None, (100,)), look_back=True)):
         plan = await explain(database, paged(table, look, COLUMNS, written=written), mode)
         nodes = list(scans(plan))
         assert all("Index" in node["Node Type"] for node in nodes)
