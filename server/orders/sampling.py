@@ -10,8 +10,8 @@ from server.orders import sql_aggregates as aggregates
 if TYPE_CHECKING:
     from schema.ports.columns import Column
     from schema.ports.values import Row
-    from server.orders.read_connection import ReadConnection
     from server.orders.sql_merged import Orders
+    from server.tables.read_connection import ReadConnection
 
 # A table with fewer locations (page, line pointer) for each order wanted is sampled by sorting it: random draws would
 # repeat or miss too often.
@@ -25,9 +25,9 @@ _MAX_DRAWS = 20_000
 _shuffle = random.SystemRandom()
 
 
-async def random_orders(connection: ReadConnection, columns: tuple[Column, ...], size: int) -> list[Row]:
+async def random_orders(connection: ReadConnection[Orders], columns: tuple[Column, ...], size: int) -> list[Row]:
     """A random sample of orders. On a table with few gaps this takes two statements."""
-    orders = await connection.orders()
+    orders = await connection.source()
     heap = await connection.rows(aggregates.heap_statement(orders))
     if heap and (drawn := await _draw(connection, orders, columns, size, pages=heap[0][0], pointers=heap[0][1])):
         return drawn
@@ -36,7 +36,7 @@ async def random_orders(connection: ReadConnection, columns: tuple[Column, ...],
 
 
 async def _draw(
-    connection: ReadConnection,
+    connection: ReadConnection[Orders],
     orders: Orders,
     columns: tuple[Column, ...],
     size: int,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
 from server.db.driver import Compiled
-from server.orders.sql_pages import conditions_of, limit, order_by, where
+from server.tables.sql_pages import conditions_of, limit, order_by, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column
     from schema.ports.values import Conditions
     from server.orders.sql_merged import Orders
-    from server.orders.sql_pages import Shape
+    from server.tables.sql_pages import Shape
 
 GROUP_COLUMNS: Final[dict[StatsGroup, Column]] = {
     StatsGroup.STATUS: ORDERS["status"],

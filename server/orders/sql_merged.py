@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
 
 from schema.orders.types import ORDERS
+from server.tables.source import Source, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _OVERLAY_COLUMNS: Final = frozenset(column for column in ORDERS.columns if column.merged)
 
 
-class Orders:
+class Orders(Source):
     """The orders of one database: the synced table, and the overlay if there is one.
 
     The overlay is probed row by row, through its primary key, from a LATERAL that PostgreSQL cannot flatten (OFFSET 0).
@@ -30,8 +31,7 @@ class Orders:
     """
 
     def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
-        self.table = ORDERS
-        self.synced = synced
+        super().__init__(ORDERS, synced)
         self.overlay = overlay
         self._joins_whole = joins_whole
 
@@ -48,11 +48,10 @@ class Orders:
         return Orders(self.synced, None)
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
-        """A column as an expression. A column of the synced table keeps its name; any other has none."""
+        """A column as an expression; those of the status are merged."""
         if column in _OVERLAY_COLUMNS or column is ORDERS["synced_status"]:
             return self._merged[column]
-        plain: sa.ColumnElement[Any] = self.synced.c[column.name]
-        return plain
+        return super().column(column)
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
@@ -96,8 +95,3 @@ class Orders:
             ORDERS["synced_status"]: synced,
             ORDERS["status_superseded"]: sa.and_(set_here.status.is_not(None), superseded),
         }
-
-
-def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """A text column of any type as `text`: char(n) without its padding."""
-    return sa.cast(column, TEXT())

@@ -18,9 +18,9 @@ from server.http.read_requirement import note_load
 from server.orders import sql_aggregates as aggregates
 from server.orders.measuring.estimates import Estimates
 from server.orders.sampling import random_orders
-from server.orders.shared_lookups import SharedLookups
-from server.orders.sql_json import BETWEEN_ROWS, json_orders, json_page
-from server.orders.sql_pages import Shape, page_of, values_of
+from server.tables.shared_lookups import SharedLookups
+from server.tables.sql_json import BETWEEN_ROWS, json_orders, json_page
+from server.tables.sql_pages import Shape, page_of, values_of
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from schema.ports.templates import Template
     from schema.ports.values import Conditions, Ordering
     from server.db.engine import Engines
-    from server.orders.read_connection import ReadConnection
-    from server.orders.reader import Reader
+    from server.orders.sql_merged import Orders
+    from server.tables.read_connection import ReadConnection
+    from server.tables.reader import Reader
 
 
 class SqlOrderStore:
@@ -41,7 +42,7 @@ class SqlOrderStore:
     def __init__(
         self,
         engines: Engines,
-        reader: Reader,
+        reader: Reader[Orders],
         *,
         aggregate_ttl: float,
         statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS,
@@ -166,7 +167,7 @@ class SqlOrderStore:
         """A random sample of orders. On a table with few gaps this takes two statements."""
         wanted = _ordered(columns)
 
-        async def draw(connection: ReadConnection) -> list[Row]:
+        async def draw(connection: ReadConnection[Orders]) -> list[Row]:
             return await random_orders(connection, wanted, size)
 
         with giving_way():
@@ -210,7 +211,7 @@ class SqlOrderLookup:
     Nothing is cached. A mutation may change an order between two lookups, so the second one reads it again.
     """
 
-    def __init__(self, engines: Engines, reader: Reader) -> None:
+    def __init__(self, engines: Engines, reader: Reader[Orders]) -> None:
         # Not a method: the lookup and its loader would be a cycle.
         self._loader: DataLoader[tuple[int, Columns], Block | None] = DataLoader(
             partial(_load, engines, reader), cache=False
@@ -225,7 +226,7 @@ class SqlOrderLookup:
         return await self._loader.load_many([(key, columns) for key in keys])
 
 
-async def _load(engines: Engines, reader: Reader, wanted: list[tuple[int, Columns]]) -> list[Block | None]:
+async def _load(engines: Engines, reader: Reader[Orders], wanted: list[tuple[int, Columns]]) -> list[Block | None]:
     note_load()
     columns = _ordered(frozenset().union(*(columns for _, columns in wanted)))
     keys = sorted({key for key, _ in wanted})

@@ -10,8 +10,8 @@ from schema.errors import ApiError
 from server.http.caching import NO_STORE
 from server.lakebase.database.lineage import NO_COPY, NOT_KNOWN, NOT_LOOKED_UP
 from server.lakebase.login.instances import NOT_MINTED_YET
-from server.orders.replicas import NO_REPLICA, UNUSED_REPLICA
 from server.process.served_database import NONE_NEEDED
+from server.tables.replicas import NO_REPLICA, UNUSED_REPLICA
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -30,12 +30,12 @@ from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.reader import Reader
-from server.orders.readiness import Readiness
-from server.orders.sql_json import json_orders, json_page
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
+from server.tables.reader import Reader
+from server.tables.readiness import Readiness
+from server.tables.sql_json import json_orders, json_page
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from server.db.app_tables import ChangeTables
     from server.db.engine import Engines
     from server.lakebase.database.lineage import Lineage
-    from server.orders.replicas import Replicas
     from server.settings import Settings
+    from server.tables.replicas import Replicas
 
 # How long counts and statistics over all orders are reused.
 _AGGREGATES_SECONDS: Final = 5.0

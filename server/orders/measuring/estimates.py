@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from schema.ports.values import Conditions
     from server.db.engine import Engines
-    from server.orders.read_connection import ReadConnection
-    from server.orders.reader import Reader
     from server.orders.sql_merged import Orders
+    from server.tables.read_connection import ReadConnection
+    from server.tables.reader import Reader
 
 
 class Estimates:
@@ -30,7 +30,7 @@ class Estimates:
         ttl: how long the numbers of changed statuses are reused, in seconds.
     """
 
-    def __init__(self, engines: Engines, reader: Reader, *, ttl: float) -> None:
+    def __init__(self, engines: Engines, reader: Reader[Orders], *, ttl: float) -> None:
         self._engines = engines
         self._reader = reader
         self._status_moves = alru_cache(ttl=ttl)(self._read_status_moves)
@@ -47,8 +47,8 @@ class Estimates:
         others = tuple(condition for condition in conditions if condition.column is not ORDERS["status"])
         by_status = len(others) < len(conditions)
 
-        async def estimate(connection: ReadConnection) -> tuple[int, float, Orders] | None:
-            orders = await connection.orders()
+        async def estimate(connection: ReadConnection[Orders]) -> tuple[int, float, Orders] | None:
+            orders = await connection.source()
             known = await connection.rows(aggregates.statistics_known_statement(orders))
             if not (known and known[0][0]):
                 return None
@@ -74,7 +74,7 @@ class Estimates:
         return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def _estimated(connection: ReadConnection, orders: Orders, conditions: Conditions) -> int:
+async def _estimated(connection: ReadConnection[Orders], orders: Orders, conditions: Conditions) -> int:
     plans = await connection.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
     return int(plans[0][0][0]["Plan"]["Plan Rows"])
 

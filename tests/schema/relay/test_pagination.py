@@ -200,13 +200,10 @@ def test_prices_keep_their_digits_in_a_cursor() -> None:
     ordering = Ordering(ORDERS, ORDERS["total_price"])
     position = decode_cursor(encode_cursor(ordering, Decimal("10.00"), (1,)), ordering)
     assert position.value == Decimal(10)
-    assert (
-        decode_cursor(
-            encode_cursor(Ordering(ORDERS, ORDERS["order_date"]), date(1992, 1, 1), (1,)),
-            Ordering(ORDERS, ORDERS["order_date"]),
-        ).key
-        == (1,)
-    )
+    assert decode_cursor(
+        encode_cursor(Ordering(ORDERS, ORDERS["order_date"]), date(1992, 1, 1), (1,)),
+        Ordering(ORDERS, ORDERS["order_date"]),
+    ).key == (1,)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from server.observability.metrics import OperationNames, count, outcome_label
 from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.request_record import RequestRecord, current_record
 from server.observability.sinks import observe, slow_statements
-from server.orders.read_connection import ReadConnection
 from server.settings import Settings
+from server.tables.read_connection import ReadConnection
 from tests.servers.process import PATIENCE_SECONDS, ROOT, environment
 from tests.support.exposition import value as read
 from tests.support.metrics_table import metrics_table
@@ -186,7 +186,7 @@ async def test_a_slow_statement_is_logged_once_without_values(engines: Engines, 
     counted = value("orders_api_slow_statements_total")
     statement = sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("canary", "value-canary"))
     async with engines.pages.checkout() as raw:
-        reading = ReadConnection(engines.pages, raw)
+        reading: ReadConnection[None] = ReadConnection(engines.pages, raw)
         await reading.rows(statement)
         # Quick on a busy machine too.
         slow_statements.from_seconds = 3600
@@ -209,7 +209,7 @@ async def test_at_debug_the_text_goes_with_it(engines: Engines, log: io.StringIO
     """The text has placeholders, and still no values."""
     logging.getLogger("statement").setLevel(logging.DEBUG)
     async with engines.pages.checkout() as raw:
-        reading = ReadConnection(engines.pages, raw)
+        reading: ReadConnection[None] = ReadConnection(engines.pages, raw)
         await reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", 0.1)), sa.bindparam("c", "value-canary")))
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "slow statement" in line]
     assert "pg_sleep($1" in line["text"]
@@ -221,7 +221,7 @@ async def test_a_statement_that_is_cancelled_was_slow_too(
 ) -> None:
     """A statement that times out is logged like any slow one."""
     async with engines.pages.checkout() as raw:
-        reading = ReadConnection(engines.pages, raw)
+        reading: ReadConnection[None] = ReadConnection(engines.pages, raw)
         statement = reading.rows(sa.select(sa.func.pg_sleep(sa.bindparam("s", PATIENCE_SECONDS))))
         clock = asyncio.timeout(PATIENCE_SECONDS)
 

@@ -23,13 +23,13 @@ from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.reader import Reader
-from server.orders.readiness import Readiness
 from server.orders.sql_aggregates import lookup_statement
-from server.orders.sql_json import json_page_statement
-from server.orders.sql_pages import Shape, page_statement, values_of
 from server.orders.store import SqlOrderStore
 from server.settings import Settings
+from server.tables.reader import Reader
+from server.tables.readiness import Readiness
+from server.tables.sql_json import json_page_statement
+from server.tables.sql_pages import Shape, page_statement, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schema.ports.columns import Column
     from schema.ports.values import Conditions, Ordering, PageRequest
-    from server.orders.sql_merged import Orders
+    from server.tables.source import Source
 
 # Per table. A frontend uses a few dozen.
 _REMEMBERED_STATEMENTS: Final = 512
@@ -84,10 +84,10 @@ def values_of(request: PageRequest) -> dict[str, Any]:
     return values
 
 
-def where(orders: Orders, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
+def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with their values."""
     return [
-        _compared(orders.column(condition.column), condition.operator, key=None, value=condition.value)
+        _compared(source.column(condition.column), condition.operator, key=None, value=condition.value)
         for condition in conditions
     ]
 
@@ -102,13 +102,13 @@ def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: An
 
 
 def order_by(
-    orders: Orders, ordering: Ordering, *, reverse: bool = False, way: Way = Way.SERVED
+    source: Source, ordering: Ordering, *, reverse: bool = False, way: Way = Way.SERVED
 ) -> list[sa.ColumnElement[Any]]:
     """The ordering in SQL, or its exact reverse. Both columns have one direction, so one index serves both.
 
     If the orders are to be sorted, the ordering is by expressions that no index has.
     """
-    columns = [orders.column(column) for column in _sort_columns(ordering)]
+    columns = [source.column(column) for column in _sort_columns(ordering)]
     if way is Way.SORTED:
         columns = [column.op("+")(sa.literal_column("0")) for column in columns]
     return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
@@ -120,27 +120,27 @@ def limit(rows: int) -> sa.ColumnElement[int]:
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def page_of(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> Compiled:
+def page_of(source: Source, shape: Shape, columns: tuple[Column, ...]) -> Compiled:
     """The statement of a page, compiled once for a table and a shape."""
-    return Compiled(page_statement(orders, shape, columns), by_values=shape.by_values)
+    return Compiled(page_statement(source, shape, columns), by_values=shape.by_values)
 
 
-def page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
+def page_statement(source: Source, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The rows of a page and one more, in the direction of travel.
 
     If the shape looks back, each row begins with whether any order is behind, and with `present`. A page without orders
     is then one row in which `present` is null.
     """
-    selected = [orders.column(column).label(column.name) for column in columns]
+    selected = [source.column(column).label(column.name) for column in columns]
     if not shape.look_back:
-        return rows_of(orders, shape, columns, selected or [sa.literal_column("1").label("nothing")])
+        return rows_of(source, shape, columns, selected or [sa.literal_column("1").label("nothing")])
     present = sa.true().label("present")
-    keys = _sort_keys(orders, shape.ordering)
-    rows = rows_of(orders, shape, columns, [present, *selected, *keys]).subquery("page")
+    keys = _sort_keys(source, shape.ordering)
+    rows = rows_of(source, shape, columns, [present, *selected, *keys]).subquery("page")
     one = sa.select(sa.literal_column("1")).subquery("one")
     return (
         sa.select(
-            any_behind(orders, shape).label("any_behind"),
+            any_behind(source, shape).label("any_behind"),
             rows.c.present,
             *(rows.c[column.name] for column in columns),
         )
@@ -150,21 +150,21 @@ def page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> s
 
 
 def rows_of(
-    orders: Orders, shape: Shape, columns: Iterable[Column], selected: Sequence[sa.Label[Any]]
+    source: Source, shape: Shape, columns: Iterable[Column], selected: Sequence[sa.Label[Any]]
 ) -> sa.Select[Any]:
     """Select expressions over these columns from the rows of a page and one more, in the direction of travel."""
-    source = orders.rows({*columns, *shape.columns})
-    conditions = conditions_of(orders, shape)
-    travel = order_by(orders, shape.ordering, reverse=shape.backward, way=shape.way)
+    rows = source.rows({*columns, *shape.columns})
+    conditions = conditions_of(source, shape)
+    travel = order_by(source, shape.ordering, reverse=shape.backward, way=shape.way)
     size = limit(shape.size + 1)
-    stretches = _stretches(orders, shape, descends=shape.descends, inclusive=False)
+    stretches = _stretches(source, shape, descends=shape.descends, inclusive=False)
     if len(stretches) == 1:
-        return sa.select(*selected).select_from(source).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
+        return sa.select(*selected).select_from(rows).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
     # The union sorts by keys of its own: `selected` may already have sort keys for the outer query.
-    keys = [key.label(f"by_{key.name}") for key in _sort_keys(orders, shape.ordering)]
+    keys = [key.label(f"by_{key.name}") for key in _sort_keys(source, shape.ordering)]
     parts = [
         sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
-        .select_from(source)
+        .select_from(rows)
         .where(*conditions, *stretch)
         .order_by(*travel)
         .limit(size)
@@ -179,32 +179,32 @@ def rows_of(
     )
 
 
-def any_behind(orders: Orders, shape: Shape) -> sa.ColumnElement[bool]:
+def any_behind(source: Source, shape: Shape) -> sa.ColumnElement[bool]:
     """Whether any order is at the position or behind it: one probe of the index, or two if nulls may lie there.
 
     It does not use EXISTS: PostgreSQL drops the ORDER BY in an EXISTS, and could then choose to scan the table.
     """
     probes = (
         sa.select(sa.literal_column("1"))
-        .select_from(orders.rows(shape.columns))
-        .where(*conditions_of(orders, shape), *stretch)
-        .order_by(*order_by(orders, shape.ordering, reverse=not shape.backward))
+        .select_from(source.rows(shape.columns))
+        .where(*conditions_of(source, shape), *stretch)
+        .order_by(*order_by(source, shape.ordering, reverse=not shape.backward))
         .limit(limit(1))
         .scalar_subquery()
-        for stretch in _stretches(orders, shape, descends=not shape.descends, inclusive=True)
+        for stretch in _stretches(source, shape, descends=not shape.descends, inclusive=True)
     )
     return sa.or_(*(probe.is_not(None) for probe in probes))
 
 
-def conditions_of(orders: Orders, shape: Shape) -> list[sa.ColumnElement[bool]]:
+def conditions_of(source: Source, shape: Shape) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with parameters for their values."""
     return [
-        _compared(orders.column(column), operator, key=f"condition_{index}")
+        _compared(source.column(column), operator, key=f"condition_{index}")
         for index, (column, operator) in enumerate(shape.comparisons)
     ]
 
 
-def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
+def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
     """The conditions for the orders ahead of a position, one list for each stretch of the index, in order.
 
     A row comparison leaves out rows whose sort column is null, although the index has them at its upper end. So they
@@ -213,7 +213,7 @@ def _stretches(orders: Orders, shape: Shape, *, descends: bool, inclusive: bool)
     if not shape.position:
         return [[]]
     by = shape.ordering.column
-    keys, sort = [orders.column(column) for column in shape.ordering.table.key], orders.column(by)
+    keys, sort = [source.column(column) for column in shape.ordering.table.key], source.column(by)
     after = _comparison(descends=descends, inclusive=inclusive)
     at = [sa.bindparam(f"position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
     if shape.ordering.by_key:
@@ -241,9 +241,9 @@ def _sort_columns(ordering: Ordering) -> list[Column]:
     return list(dict.fromkeys((ordering.column, *ordering.table.key)))
 
 
-def _sort_keys(orders: Orders, ordering: Ordering) -> list[sa.Label[Any]]:
+def _sort_keys(source: Source, ordering: Ordering) -> list[sa.Label[Any]]:
     """The sort columns under separate names, for a query around the one that reads the index."""
-    return [orders.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
+    return [source.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
 
 
 def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:

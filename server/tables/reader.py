@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncpg
 
 from schema.errors import ApiError, Reason, UnavailableError
 from server.db.driver import Driver, spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
-from server.orders.read_connection import ReadConnection
-from server.orders.replicas import LeftOutError
+from server.tables.read_connection import ReadConnection
+from server.tables.replicas import LeftOutError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from server.db.driver import Compiled
     from server.db.pool import Pool
-    from server.orders.orders_table import OrdersTable
-    from server.orders.readiness import Readiness
-    from server.orders.replicas import Replicas
-    from server.orders.sql_merged import Orders
+    from server.tables.read_connection import Lookup
+    from server.tables.readiness import Readiness
+    from server.tables.replicas import Replicas
 
+S = TypeVar("S")
 T = TypeVar("T")
 # Undefined table, schema or column; insufficient privilege; undefined operator or datatype mismatch, which happen if a
 # column has changed its type.
 _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
-class Reader:
+class Reader(Generic[S]):
     """Runs statements on the orders table, and tells the readiness whether they succeed."""
 
-    def __init__(self, table: OrdersTable, readiness: Readiness, replicas: Replicas | None = None) -> None:
+    def __init__(self, table: Lookup[S], readiness: Readiness, replicas: Replicas | None = None) -> None:
         self._table = table
         self._readiness = readiness
         self._replicas = replicas
@@ -44,24 +44,22 @@ class Reader:
         """Whether a replica may answer some of the reads."""
         return self._replicas is not None and self._replicas.expected
 
-    async def fetch(
-        self, pool: Pool, statement_of: Callable[[Orders], sa.Executable]
-    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    async def fetch(self, pool: Pool, statement_of: Callable[[S], sa.Executable]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of one statement.
 
         Raises:
             UnavailableError: the database or the table is unavailable.
         """
 
-        async def work(connection: ReadConnection) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-            return await connection.rows(statement_of(await connection.orders()))
+        async def work(connection: ReadConnection[S]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+            return await connection.rows(statement_of(await connection.source()))
 
         return await self.run(pool, work)
 
     async def rows(
         self,
         pool: Pool,
-        statement_of: Callable[[Orders], sa.ClauseElement | Compiled],
+        statement_of: Callable[[S], sa.ClauseElement | Compiled],
         values: Mapping[str, Any],
         *,
         count: Callable[[Sequence[Any]], int] = len,
@@ -80,14 +78,14 @@ class Reader:
             UnavailableError: the database or the table is unavailable.
         """
 
-        async def work(connection: ReadConnection) -> Sequence[Any]:
-            return await connection.driver_rows(statement_of(await connection.orders()), values, count=count)
+        async def work(connection: ReadConnection[S]) -> Sequence[Any]:
+            return await connection.driver_rows(statement_of(await connection.source()), values, count=count)
 
-        orders = self._table.known
-        if orders is None or self.has_replicas:
+        source = self._table.known
+        if source is None or self.has_replicas:
             return await self.run(pool, work)
         try:
-            statement = statement_of(orders)
+            statement = statement_of(source)
             rows = await pool.run(lambda raw: Driver(raw, pool=pool.name).rows(statement, values, count=count))
         except Exception as error:
             if _may_pass(error):
@@ -99,7 +97,7 @@ class Reader:
         self._readiness.succeeded()
         return rows
 
-    async def run(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], *, again: bool = True) -> T:
+    async def run(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]], *, again: bool = True) -> T:
         """The result of statements on one connection. They only read, so they may run `again` after a failure.
 
         Raises:
@@ -123,7 +121,7 @@ class Reader:
             self._readiness.failed(meaning, cause=error)
         return meaning
 
-    async def _anywhere(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], *, again: bool) -> T:
+    async def _anywhere(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]], *, again: bool) -> T:
         """Run on a replica or else on the primary, where a second attempt may follow."""
         if self._replicas is not None:
             with contextlib.suppress(LeftOutError):
@@ -136,7 +134,7 @@ class Reader:
             self._table.forget()
             return await self._attempt(pool, work)
 
-    async def _attempt(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]]) -> T:
+    async def _attempt(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]]) -> T:
         return await pool.run(lambda raw: work(ReadConnection(pool, raw, table=self._table)))
 
 

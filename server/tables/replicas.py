@@ -16,7 +16,7 @@ from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
-from server.orders.read_connection import ReadConnection
+from server.tables.read_connection import ReadConnection
 from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from server.db.driver import PooledConnection
     from server.db.engine import Engines
     from server.db.pool import Pool
-    from server.orders.sql_merged import Orders
 
+S = TypeVar("S")
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _REPLAYED: Final = (
@@ -150,7 +150,7 @@ class Replicas:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(pool.dispose() for pool in self.pools))
 
-    async def run(self, pool: Pool, work: Callable[[ReadConnection], Awaitable[T]], orders: Orders | None) -> T:
+    async def run(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]], source: S | None) -> T:
         """The result of statements on a replica.
 
         Raises:
@@ -158,14 +158,14 @@ class Replicas:
             ApiError: the primary would fail in the same way.
         """
         self.discover()
-        if orders is None or not self._usable():
+        if source is None or not self._usable():
             raise LeftOutError
         pool, reads = self._pool_for[pool.name], current_reads.get(None)
 
         async def fresh(raw: PooledConnection) -> T:
             # After the wait for a connection, because the read has to be fresh when it runs.
             await self._check_replayed(pool, raw, await self._floor_position(), token=reads.position if reads else 0)
-            return await work(ReadConnection(pool, raw, orders=orders))
+            return await work(ReadConnection(pool, raw, source=source))
 
         try:
             result = await pool.run(fresh)

@@ -19,8 +19,8 @@ from schema.orders.types import ORDERS
 from schema.ports.templates import Form
 from schema.relay.pagination import cursor_start
 from server.db.driver import Compiled
-from server.orders.sql_merged import as_text
-from server.orders.sql_pages import any_behind, rows_of
+from server.tables.source import as_text
+from server.tables.sql_pages import any_behind, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column, Table
     from schema.ports.templates import Slot, Template
     from schema.ports.values import Ordering
-    from server.orders.sql_merged import Orders
-    from server.orders.sql_pages import Shape
+    from server.tables.source import Source
+    from server.tables.sql_pages import Shape
 
 _REMEMBERED_STATEMENTS: Final = 512
 # Within a JSON string a newline is always escaped, so it separates rows safely. The answer has commas in its place.
@@ -44,18 +44,18 @@ _Piece: TypeAlias = str | sa.ColumnElement[str]
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def json_page(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
+def json_page(source: Source, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> Compiled:
     """The statement of a page, compiled: caching the expression tree would take a hundred times the memory."""
-    return Compiled(json_page_statement(orders, shape, templates, ends=ends), by_values=shape.by_values)
+    return Compiled(json_page_statement(source, shape, templates, ends=ends), by_values=shape.by_values)
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def json_orders(orders: Orders, templates: tuple[Template, ...]) -> Compiled:
+def json_orders(source: Source, templates: tuple[Template, ...]) -> Compiled:
     """The statement of single orders, compiled."""
-    return Compiled(json_orders_statement(orders, templates))
+    return Compiled(json_orders_statement(source, templates))
 
 
-def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> sa.Select[Any]:
+def json_page_statement(source: Source, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> sa.Select[Any]:
     """A page in one row.
 
     The row begins with the number of orders read (the page's size and one more, if there are as many), and whether any
@@ -63,19 +63,19 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
     are wanted, the sort value and the key of the first and the last order on the page follow, in the direction of
     travel.
     """
-    texts = [_row(orders, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
+    texts = [_row(source, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
     ordering = shape.ordering
     outermost = (ordering.column, *ordering.table.key) if ends else ()
-    by = [orders.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
+    by = [source.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
     inner = rows_of(
-        orders,
+        source,
         shape,
         _columns(templates, shape.ordering),
         [*texts, *by] or [sa.literal_column("1").label("nothing")],
     ).subquery("page")
     columns: list[sa.ColumnElement[Any]] = [
         sa.func.count().label("read"),
-        any_behind(orders, shape).label("any_behind") if shape.look_back else sa.false().label("any_behind"),
+        any_behind(source, shape).label("any_behind") if shape.look_back else sa.false().label("any_behind"),
     ]
     for text in texts:
         column = inner.c[text.name]
@@ -89,12 +89,12 @@ def json_page_statement(orders: Orders, shape: Shape, templates: tuple[Template,
     return sa.select(*columns).select_from(inner)
 
 
-def json_orders_statement(orders: Orders, templates: tuple[Template, ...]) -> sa.Select[Any]:
+def json_orders_statement(source: Source, templates: tuple[Template, ...]) -> sa.Select[Any]:
     """The orders with the keys `keys`: the key of each, and its text by each template."""
-    key = orders.column(ORDERS["order_key"])
+    key = source.column(ORDERS["order_key"])
     return (
-        sa.select(key, *(_row(orders, template, None) for template in templates))
-        .select_from(orders.rows(_columns(templates, None)))
+        sa.select(key, *(_row(source, template, None) for template in templates))
+        .select_from(source.rows(_columns(templates, None)))
         .where(key == sa.any_(sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))))
     )
 
@@ -104,11 +104,11 @@ def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Co
     return columns | {ordering.column, *ordering.table.key} if ordering else columns
 
 
-def _row(orders: Orders, template: Template, ordering: Ordering | None) -> _Text:
+def _row(source: Source, template: Template, ordering: Ordering | None) -> _Text:
     """An order as text; null if any of its values is."""
     pieces: list[_Piece] = []
     for part in template.parts:
-        pieces += [part] if isinstance(part, str) else _value(orders, part, ordering)
+        pieces += [part] if isinstance(part, str) else _value(source, part, ordering)
     return _joined(pieces)
 
 
@@ -127,21 +127,21 @@ def _joined(pieces: Iterable[_Piece]) -> _Text:
     return ExpressionClauseList(operators.concat_op, *operands, type_=TEXT())
 
 
-def _value(orders: Orders, slot: Slot, ordering: Ordering | None) -> list[_Piece]:
-    column = orders.column(slot.column)
+def _value(source: Source, slot: Slot, ordering: Ordering | None) -> list[_Piece]:
+    column = source.column(slot.column)
     if slot.form is Form.GLOBAL_ID:
-        return ['"', *_base64(f"{orders.table.type_name}:", *_key(orders, orders.table, between=":")), '"']
+        return ['"', *_base64(f"{source.table.type_name}:", *_key(source, source.table, between=":")), '"']
     if slot.form is Form.CURSOR:
-        return ['"', *_cursor(orders, ordering), '"'] if ordering else [_constant(None)]
+        return ['"', *_cursor(source, ordering), '"'] if ordering else [_constant(None)]
     pieces = _FORMS[slot.form](column, slot)
     if not slot.nullable:
         return pieces
     return [sa.case((column.is_(None), _constant("null")), else_=_joined(pieces))]
 
 
-def _cursor(orders: Orders, ordering: Ordering) -> list[_Piece]:
+def _cursor(source: Source, ordering: Ordering) -> list[_Piece]:
     """The cursor of an order, as `schema.relay.pagination.encode_cursor` encodes it."""
-    sort, key = orders.column(ordering.column), _key(orders, ordering.table, between=",")
+    sort, key = source.column(ordering.column), _key(source, ordering.table, between=",")
     if ordering.by_key:
         start, encoded = _base64(cursor_start(ordering), *key, "]")
         return [start, sa.func.rtrim(encoded, _constant("="))]
@@ -164,11 +164,11 @@ def _base64(start: str, *rest: _Piece) -> tuple[str, _Text]:
     return base64.b64encode(start[:whole].encode()).decode(), encoded
 
 
-def _key(orders: Orders, table: Table, *, between: str) -> list[_Piece]:
+def _key(source: Source, table: Table, *, between: str) -> list[_Piece]:
     """The columns of the key as text, with a separator."""
     pieces: list[_Piece] = []
     for column in table.key:
-        pieces += [*([between] if pieces else []), _as_text(orders.column(column), BIGINT())]
+        pieces += [*([between] if pieces else []), _as_text(source.column(column), BIGINT())]
     return pieces
 
 

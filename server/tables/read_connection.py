@@ -1,9 +1,9 @@
-"""A connection for reading orders."""
+"""A connection for reading tables."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from server.db.driver import Driver, text_of
 from server.observability.observations import StatementRun
@@ -13,21 +13,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.driver import Compiled, PooledConnection
     from server.db.pool import Pool
-    from server.orders.orders_table import OrdersTable
-    from server.orders.sql_merged import Orders
 
 
-class ReadConnection:
-    """A connection for reading, and the orders that its statements read.
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Lookup(Protocol[S_co]):
+    """Looks up what statements read from. Only the primary is asked."""
+
+    @property
+    def known(self) -> S_co | None:
+        """As last looked up; None if it has to be looked up."""
+
+    async def resolve(self, connection: AsyncConnection) -> S_co:
+        """As it is known, or looked up on this connection.
+
+        Raises:
+            UnavailableError: it is not there.
+        """
+
+    def forget(self) -> None:
+        """Look it up again next time."""
+
+
+class ReadConnection(Generic[S]):
+    """A connection for reading, and what its statements read from.
 
     Args:
         pool: the connection's pool.
         raw: the connection, as it was checked out.
-        table: looks the orders up on this connection; None on a replica.
-        orders: the orders as the primary has them, for a replica.
+        table: looks the source up on this connection; None on a replica.
+        source: the source as the primary has it, for a replica.
     """
 
     def __init__(
@@ -35,25 +56,25 @@ class ReadConnection:
         pool: Pool,
         raw: PooledConnection,
         *,
-        table: OrdersTable | None = None,
-        orders: Orders | None = None,
+        table: Lookup[S] | None = None,
+        source: S | None = None,
     ) -> None:
         self._pool = pool
         self._raw = raw
         self._table = table
-        self._orders = orders if table is None else table.known
+        self._source = source if table is None else table.known
 
-    async def orders(self) -> Orders:
-        """The orders, looked up if necessary.
+    async def source(self) -> S:
+        """What the statements read from, looked up if necessary.
 
         Raises:
-            UnavailableError: ORDERS_UNAVAILABLE.
+            UnavailableError: it is not there.
         """
-        if self._orders is None and self._table is not None:
-            self._orders = await self._table.resolve(self._raw.session)
-        if self._orders is None:
-            raise RuntimeError("neither a table nor its orders were given")
-        return self._orders
+        if self._source is None and self._table is not None:
+            self._source = await self._table.resolve(self._raw.session)
+        if self._source is None:
+            raise RuntimeError("neither a table nor its source were given")
+        return self._source
 
     async def driver_rows(
         self,

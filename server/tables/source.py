@@ -1,0 +1,41 @@
+"""Where the rows of a table come from: its columns as expressions, and the FROM clause that has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schema.ports.columns import Column, Table
+    from schema.ports.values import Conditions
+
+
+class Source:
+    """The rows of a synced table.
+
+    Args:
+        table: the table as the ports name it.
+        synced: the table in the database. Its columns have the names of the table's.
+    """
+
+    def __init__(self, table: Table, synced: sa.Table | sa.Subquery) -> None:
+        self.table = table
+        self.synced = synced
+
+    def column(self, column: Column) -> sa.ColumnElement[Any]:
+        """A column as an expression. A column of the synced table keeps its name; any other has none."""
+        plain: sa.ColumnElement[Any] = self.synced.c[column.name]
+        return plain
+
+    def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:  # noqa: ARG002 # for tables with more than one part
+        """The FROM clause for these columns and conditions."""
+        return self.synced
+
+
+def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A text column of any type as `text`: char(n) without its padding."""
+    return sa.cast(column, TEXT())

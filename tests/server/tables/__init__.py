@@ -1,0 +1,1 @@
+"""The promises of server/orders, in the process."""
