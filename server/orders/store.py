@@ -19,7 +19,7 @@ from server.orders import sql_aggregates as aggregates
 from server.orders.measuring.estimates import Estimates
 from server.orders.sampling import random_orders
 from server.tables.shared_lookups import SharedLookups
-from server.tables.sql_json import BETWEEN_ROWS, json_orders, json_page
+from server.tables.sql_json import BETWEEN_ROWS, json_page, json_rows
 from server.tables.sql_pages import Shape, page_of, values_of
 from server.traffic.admission import giving_way
 
@@ -130,7 +130,7 @@ class SqlOrderStore:
         self, keys: Sequence[int], templates: tuple[Template, ...]
     ) -> dict[int, tuple[str | None, ...]]:
         rows = await self._reader.rows(
-            self._engines.pages, lambda orders: json_orders(orders, templates), {"keys": list(keys)}
+            self._engines.pages, lambda orders: json_rows(orders, templates), {"keys": list(keys)}
         )
         return {row[0]: tuple(row)[1:] for row in rows}
 

@@ -35,7 +35,7 @@ from server.process.served_database import create_replicas, served_database, tok
 from server.process.shutdown import end_worker
 from server.tables.reader import Reader
 from server.tables.readiness import Readiness
-from server.tables.sql_json import json_orders, json_page
+from server.tables.sql_json import json_page, json_rows
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 limit_of(settings),
                 app.state.admission,
                 # The statements of plans hold on to them.
-                caches=(*app.state.caches, json_page.cache_clear, json_orders.cache_clear),
+                caches=(*app.state.caches, json_page.cache_clear, json_rows.cache_clear),
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )

@@ -1,4 +1,4 @@
-"""Runs statements that read orders: on a replica or the primary, and a second time if the connection was lost."""
+"""Runs statements that read tables: on a replica or the primary, and a second time if the connection was lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
 class Reader(Generic[S]):
-    """Runs statements on the orders table, and tells the readiness whether they succeed."""
+    """Runs statements that read from a source, and tells the readiness whether they succeed."""
 
     def __init__(self, table: Lookup[S], readiness: Readiness, replicas: Replicas | None = None) -> None:
         self._table = table
@@ -72,7 +72,7 @@ class Reader(Generic[S]):
             pool: the pool of the primary.
             statement_of: makes the statement.
             values: the statement's parameters.
-            count: the number of orders in the rows.
+            count: the number of the table's rows in them.
 
         Raises:
             UnavailableError: the database or the table is unavailable.
@@ -142,8 +142,8 @@ def _may_pass(error: Exception) -> bool:
     """Whether a second attempt may succeed.
 
     By then the pool has discarded its dead connections, and SQLAlchemy the statements that were prepared before the
-    table was altered. Both tables are looked up again: a table that was replaced is found, and if the overlay is gone,
-    orders are read without it.
+    table was altered. The source is looked up again: a table that was replaced is found, and without the overlay, if
+    that is gone, orders are read all the same.
     """
     cause = driver_error(error)
     stale = isinstance(cause, asyncpg.InvalidCachedStatementError) or sqlstate(cause) in _LOOK_AGAIN

@@ -38,7 +38,7 @@ _POSITION_SECONDS: Final = 0.5
 _REPLAYED_POSITION: Final = "replayed"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LAST_PAUSE_SECONDS: Final = 4.0
-# How often the platform is asked whether there are replicas, while orders are read.
+# How often the platform is asked whether there are replicas, while tables are read.
 _LOOK_AGAIN_SECONDS: Final = 60.0
 # States of a replica that is not left out.
 NO_REPLICA: Final = "there is none"

@@ -1,4 +1,4 @@
-"""Lookups of single orders for plans: requests that look orders up at the same time share one statement."""
+"""Lookups of single rows for plans: requests that look rows up at the same time share one statement."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from schema.ports.templates import Template
 
 _Templates: TypeAlias = "tuple[Template, ...]"
-# The text of an order by each template, None where the template cannot write it; None if the order does not exist.
+# The text of a row by each template, None where the template cannot write it; None if there is no such row.
 _Texts: TypeAlias = "tuple[str | None, ...] | None"
 _REMEMBERED: Final = 256
 
 
 class _Waiter:
-    """A request that waits for an order."""
+    """A request that waits for a row."""
 
     __slots__ = ("batch", "deadline", "gone", "key")
 
@@ -50,14 +50,14 @@ class _Batch(NamedTuple):
 
 
 class SharedLookups:
-    """Looks up single orders, in one statement for all requests of the same turn of the event loop.
+    """Looks up single rows, in one statement for all requests of the same turn of the event loop.
 
     The statement costs the process more than everything else about such a request. If no lookup is running, a request
     runs its own at once. A shared result is as fresh as a separate one, because the shared statement starts after all
     of its requests have arrived.
 
     Args:
-        look_up: runs the statement for some keys, and returns the orders that exist.
+        look_up: runs the statement for some keys, and returns the rows that exist.
     """
 
     def __init__(self, look_up: Callable[[Sequence[int], _Templates], Awaitable[Mapping[int, _Texts]]]) -> None:

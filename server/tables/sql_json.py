@@ -1,4 +1,4 @@
-"""SQL that writes orders as JSON: PostgreSQL fills the slots of the templates, and a page arrives as one text.
+"""SQL that writes rows as JSON: PostgreSQL fills the slots of the templates, and a page arrives as one text.
 
 PostgreSQL writes a page in about half the time that Python takes to build it. A value that its GraphQL type would
 refuse makes the text of its row null. Such a row is counted and not written, so the caller can tell by the counts.
@@ -50,17 +50,17 @@ def json_page(source: Source, shape: Shape, templates: tuple[Template, ...], *, 
 
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
-def json_orders(source: Source, templates: tuple[Template, ...]) -> Compiled:
-    """The statement of single orders, compiled."""
-    return Compiled(json_orders_statement(source, templates))
+def json_rows(source: Source, templates: tuple[Template, ...]) -> Compiled:
+    """The statement of single rows, compiled."""
+    return Compiled(json_rows_statement(source, templates))
 
 
 def json_page_statement(source: Source, shape: Shape, templates: tuple[Template, ...], *, ends: bool) -> sa.Select[Any]:
     """A page in one row.
 
-    The row begins with the number of orders read (the page's size and one more, if there are as many), and whether any
-    order is behind. Then come, for each template, the number of orders that it could write, and their text. If the ends
-    are wanted, the sort value and the key of the first and the last order on the page follow, in the direction of
+    The row begins with the number of rows read (the page's size and one more, if there are as many), and whether any
+    row is behind. Then come, for each template, the number of rows that it could write, and their text. If the ends
+    are wanted, the sort value and the key of the first and the last row on the page follow, in the direction of
     travel.
     """
     texts = [_row(source, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
@@ -89,8 +89,8 @@ def json_page_statement(source: Source, shape: Shape, templates: tuple[Template,
     return sa.select(*columns).select_from(inner)
 
 
-def json_orders_statement(source: Source, templates: tuple[Template, ...]) -> sa.Select[Any]:
-    """The orders with the keys `keys`: the key of each, and its text by each template."""
+def json_rows_statement(source: Source, templates: tuple[Template, ...]) -> sa.Select[Any]:
+    """The rows with the keys `keys`: the key of each, and its text by each template."""
     key = source.column(ORDERS["order_key"])
     return (
         sa.select(key, *(_row(source, template, None) for template in templates))
@@ -105,7 +105,7 @@ def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Co
 
 
 def _row(source: Source, template: Template, ordering: Ordering | None) -> _Text:
-    """An order as text; null if any of its values is."""
+    """A row as text; null if any of its values is."""
     pieces: list[_Piece] = []
     for part in template.parts:
         pieces += [part] if isinstance(part, str) else _value(source, part, ordering)
@@ -140,7 +140,7 @@ def _value(source: Source, slot: Slot, ordering: Ordering | None) -> list[_Piece
 
 
 def _cursor(source: Source, ordering: Ordering) -> list[_Piece]:
-    """The cursor of an order, as `schema.relay.pagination.encode_cursor` encodes it."""
+    """The cursor of a row, as `schema.relay.pagination.encode_cursor` encodes it."""
     sort, key = source.column(ordering.column), _key(source, ordering.table, between=",")
     if ordering.by_key:
         start, encoded = _base64(cursor_start(ordering), *key, "]")

@@ -1,4 +1,4 @@
-"""SQL of a page of orders at a position: an index scan that stops after page size + 1 rows, at any depth."""
+"""SQL of a page of rows at a position: an index scan that stops after page size + 1 rows, at any depth."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def order_by(
 ) -> list[sa.ColumnElement[Any]]:
     """The ordering in SQL, or its exact reverse. Both columns have one direction, so one index serves both.
 
-    If the orders are to be sorted, the ordering is by expressions that no index has.
+    If the rows are to be sorted, the ordering is by expressions that no index has.
     """
     columns = [source.column(column) for column in _sort_columns(ordering)]
     if way is Way.SORTED:
@@ -128,7 +128,7 @@ def page_of(source: Source, shape: Shape, columns: tuple[Column, ...]) -> Compil
 def page_statement(source: Source, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The rows of a page and one more, in the direction of travel.
 
-    If the shape looks back, each row begins with whether any order is behind, and with `present`. A page without orders
+    If the shape looks back, each row begins with whether any row is behind, and with `present`. A page without rows
     is then one row in which `present` is null.
     """
     selected = [source.column(column).label(column.name) for column in columns]
@@ -180,7 +180,7 @@ def rows_of(
 
 
 def any_behind(source: Source, shape: Shape) -> sa.ColumnElement[bool]:
-    """Whether any order is at the position or behind it: one probe of the index, or two if nulls may lie there.
+    """Whether any row is at the position or behind it: one probe of the index, or two if nulls may lie there.
 
     It does not use EXISTS: PostgreSQL drops the ORDER BY in an EXISTS, and could then choose to scan the table.
     """
@@ -205,7 +205,7 @@ def conditions_of(source: Source, shape: Shape) -> list[sa.ColumnElement[bool]]:
 
 
 def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
-    """The conditions for the orders ahead of a position, one list for each stretch of the index, in order.
+    """The conditions for the rows ahead of a position, one list for each stretch of the index, in order.
 
     A row comparison leaves out rows whose sort column is null, although the index has them at its upper end. So they
     are a stretch of their own, even if the column holds no nulls now: a sync may bring some at any time.
