@@ -59,9 +59,8 @@ class Walk:
             operator.provisioned()
             self._next = life.name, 0
         at, self._next = self._next[1] if self._next[0] == life.name else 0, None
-        # Changes that begin with the same things can follow on one another.
-        while life.before(at) != life.before(number):
-            at = max((later for later in range(at, number) if life.before(later) == life.before(at)), default=at)
+        while not life.alike(at, number):
+            at = max((later for later in range(at, number) if life.alike(at, later)), default=at)
             persist(operator, life.changes[at], life.changes[at].input())
             self.check(life, at)
             at = (at + 1) % len(life.changes)
