@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.servers.flavours import AUTOSCALING, Flavour
-from tests.servers.lives.picture import catalog_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,17 +67,6 @@ class Life:
     begins: frozenset[str] = field(repr=False)
     changes: tuple[Change, ...] = field(repr=False)
     reads: tuple[str, ...] = field(repr=False)
-
-    def before(self, number: int) -> list[str]:
-        """The picture before a change."""
-        return self.after(number - 1)
-
-    def alike(self, one: int, other: int) -> bool:
-        """Whether two changes begin with the same things, so that either can come where the other does.
-
-        Without a catalog, pictures may be equal and yet one instance have the database, and the other not.
-        """
-        return one == other or (self.before(one) == self.before(other) and catalog_line() in self.before(one))
 
     def after(self, number: int) -> list[str]:
         """The picture after a change."""
