@@ -62,11 +62,13 @@ class Walk:
             self._clear()
             operator.provisioned()
             self._next = life.name, 0
-        at, self._next = self._next[1] if self._next[0] == life.name else 0, None
+        at = self._next[1] if self._next[0] == life.name else 0
         while at != number:
             persist(operator, life.changes[at], life.changes[at].input())
             self.check(life, at)
             at = (at + 1) % len(life.changes)
+        # What the test does now is known only once it is checked.
+        self._next = None
         return change
 
     def check(self, life: Life, number: int) -> None:
