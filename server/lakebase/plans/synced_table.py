@@ -120,12 +120,12 @@ class SyncedTablePlans:
         found = await self._platform.synced_table(name)
         add = step_adder(draft, "delete_synced_table", f"synced table {name}", exists=found is not None)
         if found is None:
-            draft.facts["table_uid"] = ""
+            draft.facts["table_ids"] = {}
             add(PlanAction.NOTHING, "does not exist")
             return
         if found.catalog_state == _BEING_DELETED:
             add(PlanAction.NOTHING, "is being deleted already")
-            draft.facts["table_uid"], draft.awaits_platform = await self._platform.identity_of(found), True
+            draft.facts["table_ids"], draft.awaits_platform = await self._platform.ids_of(found) or None, True
             return
         host = await self._platform.instance(found.instance_name) if found.instance_name else None
         if host:
@@ -137,7 +137,7 @@ class SyncedTablePlans:
         if instance and found.instance_name and not same_name(found.instance_name, instance):
             message = f"The synced table {name} is in the instance {found.instance_name}, not in {instance}."
             draft.refuse(Reason.SETTING_INVALID, message, "tableName")
-        draft.facts["table_uid"] = await self._platform.identity_of(found)
+        draft.facts["table_ids"] = await self._platform.ids_of(found) or None
         add(PlanAction.DELETE, self._deletion(draft, found))
         if host and host.state is InstanceState.AVAILABLE and found.database_name:
             # The platform could not drop the PostgreSQL table.

@@ -119,8 +119,11 @@ class Platform(Protocol):
     async def synced_table(self, name: str) -> SyncedTable | None:
         """The synced table with this name."""
 
-    async def identity_of(self, table: SyncedTable) -> str | None:
-        """An id that a later synced table of the same name does not have."""
+    async def ids_of(self, table: SyncedTable) -> dict[str, str]:
+        """The ids that a later synced table of the same name does not have, by kind, as far as they are told now.
+
+        The kind that decides comes first. The platform may tell some of them at one time, and others at another.
+        """
 
     async def is_registered(self, table: str) -> bool:
         """Whether this name of Unity Catalog is of a PostgreSQL table that was registered by itself, without a sync."""

@@ -137,3 +137,8 @@ def parse_time(text: str | None) -> datetime | None:
     except (ValueError, TypeError):
         return None
     return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def known_ids(table: str | None, pipeline: str | None) -> dict[str, str]:
+    """The ids of a synced table that are told, as `Platform.ids_of` returns them."""
+    return {kind: id_ for kind, id_ in (("table", table), ("pipeline", pipeline)) if id_}

@@ -216,7 +216,13 @@ async def undelete_branch(step: Step) -> str:
         if await undeletion.due() and found.deleted_at is not None:
             require_uid(resource, step.facts.get("branch_uid"), found.uid)
             require_cost_acknowledged(step, resource)
-            await undeletion.send(lambda: branching.undelete_branch(instance, name))
+            try:
+                await undeletion.send(lambda: branching.undelete_branch(instance, name))
+            except PlatformError:
+                # Another client may have brought it back since the look.
+                again = await branching.branch(instance, name)
+                if again is None or again.deleted_at is not None:
+                    raise
         await step.report(REQUESTED, "requested; the platform brings it back")
         return False
 

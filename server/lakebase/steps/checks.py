@@ -9,6 +9,8 @@ from server.lakebase.plans.drafts.deletions import WAS_DELETED
 from server.lakebase.plans.drafts.differences import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from schema.ports.admin.plans import Difference
     from server.lakebase.steps.step import Step
 
@@ -43,6 +45,25 @@ def require_uid(resource: str, planned: str | None, found: str | None) -> None:
     raise PlatformError(
         Reason.NAMESAKE_FOUND, f"Another {resource} exists by now: {before}. The new one was left alone."
     )
+
+
+def require_one_of_ids(resource: str, planned: Mapping[str, str] | None, found: Mapping[str, str]) -> None:
+    """As `require_uid`, for a resource with ids of several kinds. The first kind that both have decides.
+
+    Args:
+        resource: its kind and name.
+        planned: its ids in the plan, by kind; empty if it did not exist, None if the platform did not tell any.
+        found: its ids now.
+
+    Raises:
+        PlatformError: NAMESAKE_FOUND.
+    """
+    if planned is None:
+        return
+    if not planned:
+        require_uid(resource, "", next(iter(found.values()), None))
+    elif (kind := next((kind for kind in planned if kind in found), None)) is not None:
+        require_uid(resource, planned[kind], found[kind])
 
 
 def require_not_undeleted(step: Step, resource: str) -> None:

@@ -158,7 +158,12 @@ async def undelete_instance(step: Step) -> str:
                 raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"The instance {name} is purged: it cannot come back.")
             require_uid(f"instance {name}", step.facts.get("instance_uid"), deleted.uid)
             require_cost_acknowledged(step, f"instance {name}")
-            await undeletion.send(lambda: platform.undelete_instance(name))
+            try:
+                await undeletion.send(lambda: platform.undelete_instance(name))
+            except PlatformError:
+                # Another client may have brought it back since the look.
+                if await platform.instance(name) is None:
+                    raise
             step.services.instances.forget(name)
         await step.report(REQUESTED, "requested; the platform brings it back")
         return False

@@ -15,8 +15,8 @@ from server.lakebase.steps.checks import (
     deletion_message,
     note_deletion_sent,
     require_cost_acknowledged,
+    require_one_of_ids,
     require_same,
-    require_uid,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def delete_synced_table(step: Step) -> str:
             return True
         absence.reset()
         if await deletion.due():
-            require_uid(f"synced table {name}", step.facts.get("table_uid"), await platform.identity_of(found))
+            require_one_of_ids(f"synced table {name}", step.facts.get("table_ids"), await platform.ids_of(found))
             if found.server and found.database_name:
                 table = location_of(found)
                 step.facts["place"] = [table.instance, table.database, table.schema, table.table]

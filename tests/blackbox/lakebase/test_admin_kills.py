@@ -277,4 +277,4 @@ def test_a_namesake_created_meanwhile_is_not_deleted(walk: Walk) -> None:
         assert [step["state"] for step in ended["steps"]] == ["FAILED", "SKIPPED", "SKIPPED"]
     assert [table["uid"] for table in walk.platform.inventory()["synced_tables"]] == namesake
     life, number = located(walk, TEARDOWN)
-    assert picture(walk.platform) == life.before(number)
+    assert picture(walk.platform) == life.after(number - 1)

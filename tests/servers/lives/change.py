@@ -68,10 +68,6 @@ class Life:
     changes: tuple[Change, ...] = field(repr=False)
     reads: tuple[str, ...] = field(repr=False)
 
-    def before(self, number: int) -> list[str]:
-        """The picture before a change."""
-        return self.after(number - 1)
-
     def after(self, number: int) -> list[str]:
         """The picture after a change."""
         found = self.begins

@@ -12,6 +12,7 @@ from schema.ports.admin.instances import Flavour
 from schema.ports.admin.tables import Catalog, branch_path
 from server.lakebase.platform.autoscaling.conversions import last_part, read_synced_table, read_time
 from server.lakebase.platform.autoscaling.projects import ProjectCalls
+from server.lakebase.platform.conversions import known_ids
 from server.lakebase.platform.failures import Action
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ class TableCalls(ProjectCalls):
                 }
         return read_synced_table(found, name, self._client.host, asked)
 
-    async def identity_of(self, table: SyncedTable) -> str | None:
-        """An id that a later synced table of the same name does not have: the table's, or else its pipeline's."""
-        return table.uid or table.pipeline_id
+    async def ids_of(self, table: SyncedTable) -> dict[str, str]:
+        """The ids of the table and of its pipeline."""
+        return known_ids(table.uid, table.pipeline_id)
 
     async def is_registered(self, table: str) -> bool:  # noqa: ARG002 # the port's signature
         """Always False: this API registers no tables by themselves."""

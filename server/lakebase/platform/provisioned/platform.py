@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from databricks.sdk.service import database as api
@@ -10,7 +11,7 @@ from schema.errors import ForbiddenError, PlatformError, Reason
 from schema.ports.admin.instances import Flavour, InstancePage
 from schema.ports.admin.tables import Catalog
 from server.lakebase.platform.api import OperationOutcome
-from server.lakebase.platform.conversions import read_instance, read_synced_table
+from server.lakebase.platform.conversions import known_ids, read_instance, read_synced_table
 from server.lakebase.platform.failures import Action
 from server.lakebase.platform.sdk_client import list_page
 from server.lakebase.platform.workspace import Workspace
@@ -142,12 +143,12 @@ class ProvisionedPlatform(Workspace):
         )
         return read_synced_table(found, self._client.host) if found else None
 
-    async def identity_of(self, table: SyncedTable) -> str | None:
-        """An id that a later synced table of the same name does not have: the table's, or else its pipeline's."""
-        try:
-            return await self.unity.table_uid(table.name) or table.pipeline_id
-        except ForbiddenError:
-            return table.pipeline_id
+    async def ids_of(self, table: SyncedTable) -> dict[str, str]:
+        """The ids of the table, if Unity Catalog shows it to the server, and of its pipeline."""
+        uid = None
+        with contextlib.suppress(ForbiddenError):
+            uid = await self.unity.table_uid(table.name)
+        return known_ids(uid, table.pipeline_id)
 
     async def is_registered(self, table: str) -> bool:
         """Whether this name of Unity Catalog is of a PostgreSQL table that was registered by itself, without a sync."""
