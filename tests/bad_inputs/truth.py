@@ -201,7 +201,7 @@ def _in_parentheses(argument: str) -> str:
 
 
 def _cursor(ordering: Ordering, row: dict[str, Any]) -> str:
-    return encode_cursor(ordering, row[_SORT_FIELD[ordering.column][1]], row["orderKey"])
+    return encode_cursor(ordering, row[_SORT_FIELD[ordering.column][1]], (row["orderKey"],))
 
 
 def _argument_of(field: str) -> Callable[[Any], Any]:

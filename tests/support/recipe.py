@@ -207,7 +207,7 @@ RECIPE = (
         "`/readyz`: whether orders can be served, and if not, why; it costs the database nothing.",
         (
             f"{_START}::test_a_missing_table_does_not_stop_the_start",
-            "tests/server/orders/test_readiness.py::test_it_looks_until_all_is_well",
+            "tests/server/tables/test_readiness.py::test_it_looks_until_all_is_well",
         ),
     ),
     Row(
@@ -290,7 +290,7 @@ RECIPE = (
         "The server does not query the database while all is well.",
         (
             f"{_REST}::test_an_idle_server_lets_its_instance_fall_asleep",
-            "tests/server/orders/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
+            "tests/server/tables/test_readiness.py::test_it_does_not_look_while_all_is_well_and_looks_again_when_not",
         ),
     ),
     Row(

@@ -18,7 +18,7 @@ from tests.servers.process import ROOT
 # The methods of the port that change nothing.
 READS = {
     *("outcome_of", "instance", "deleted_instance", "instances", "in_full", "branches", "endpoints"),
-    *("catalog", "synced_table", "identity_of", "is_registered"),
+    *("catalog", "synced_table", "ids_of", "is_registered"),
     *("branch", "snapshots"),
     *("exists", "latest_run"),
 }
