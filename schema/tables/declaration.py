@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import strawberry
@@ -67,6 +66,4 @@ def table_of(kind: type[Node], name: str, *, key: tuple[str, ...]) -> Table:
 
 def _kind_of(type_: object) -> Kind:
     named = type_.of_type if isinstance(type_, StrawberryOptional) else type_
-    if isinstance(named, StrawberryEnumDefinition) or (isinstance(named, type) and issubclass(named, Enum)):
-        return Kind.TEXT
-    return _KINDS[named]
+    return Kind.TEXT if isinstance(named, StrawberryEnumDefinition) else _KINDS[named]
