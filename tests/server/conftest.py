@@ -44,8 +44,8 @@ from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import SqlOrderLookup, SqlOrderStore
 from server.settings import Settings
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase

@@ -26,8 +26,8 @@ from server.orders.orders_table import OrdersTable
 from server.orders.sql_aggregates import lookup_statement
 from server.orders.store import SqlOrderStore
 from server.settings import Settings
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page_statement
 from server.tables.sql_pages import Shape, page_statement, values_of
 
