@@ -18,7 +18,7 @@ from schema.orders.arguments import (
     checked_text,
     chosen_orders,
 )
-from schema.orders.pages import OrderPage
+from schema.orders.pages import OrderConnection, OrderPage
 from schema.orders.statistics import OrderCount, OrderStats
 from schema.orders.types import (
     ORDERS,
@@ -34,6 +34,9 @@ from schema.relay.selection import Selection, reads_page_below
 from schema.tables.arguments import conditions_of, ordering_of
 from schema.tables.fields import root_page, root_row
 from schema.tables.rows import columns_of, rows_in, selected_columns
+
+# The registry finds the types of orders here (schema/tables/registry.py).
+__all__ = ["Order", "OrderConnection", "OrderFilter", "OrderOrder", "Queries"]
 
 _Filter = Annotated[
     OrderFilter | None,
