@@ -13,10 +13,11 @@ from server.tables.reading.reader import Reader
 from server.tables.store import ServedTable, SqlTableStore
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from server.db.engine import Engines
     from server.orders.orders_table import OrdersTable
     from server.orders.store import ServedOrders
-    from server.settings import Settings
     from server.tables.reading.readiness import Readiness
     from server.tables.reading.replicas import Replicas
 
@@ -28,27 +29,30 @@ class Graph:
     """What reads the served tables, each by itself and several in one statement.
 
     Args:
-        settings: the settings.
+        tables: the tables beside the orders: their names, and those in the database.
         engines: the pools.
         readiness: whether orders can be served.
         replicas: the replicas.
         orders_table: the lookup of the orders table.
         orders: the served orders.
+        hidden: fields that the schema leaves out, as "Type.attribute".
     """
 
     def __init__(
         self,
-        settings: Settings,
+        tables: Mapping[str, str],
         engines: Engines,
         readiness: Readiness,
-        replicas: Replicas,
+        replicas: Replicas | None,
         orders_table: OrdersTable,
         orders: ServedOrders,
+        *,
+        hidden: Collection[str] = (),
     ) -> None:
         self._engines = engines
         self._tables = {
-            name: SyncedTable(Definition(TABLES[name], table, hidden=settings.hidden_fields))
-            for name, table in settings.tables.items()
+            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden))
+            for name, table in tables.items()
         }
         self._health = {name: TableHealth(readiness) for name in self._tables}
         self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})
