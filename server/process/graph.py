@@ -51,8 +51,7 @@ class Graph:
     ) -> None:
         self._engines = engines
         self._tables = {
-            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden))
-            for name, table in tables.items()
+            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden)) for name, table in tables.items()
         }
         self._health = {name: TableHealth(readiness) for name in self._tables}
         self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})

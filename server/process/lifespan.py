@@ -118,9 +118,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 aggregate_ttl=_AGGREGATES_SECONDS,
                 statistics=measurement.statistics,
             )
-            graph = Graph(
-                settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields
-            )
+            graph = Graph(settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
