@@ -83,7 +83,9 @@ async def looked_at(volley: Volley, check: Callable[[int, Any], None], count: in
             sizes.append(len(head) + len(content))
         until = time.monotonic() + _WARMING_SECONDS
         for _ in range(_WARMING):
-            await asyncio.gather(*(client.send(request) for client, request in zip(clients, volley.requests, strict=False)))
+            await asyncio.gather(
+                *(client.send(request) for client, request in zip(clients, volley.requests, strict=False))
+            )
             if time.monotonic() > until:
                 break
     return dataclasses.replace(volley, answer_bytes=sum(sizes) / len(sizes))

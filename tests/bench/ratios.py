@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.bench.measuring import Load
     from tests.bench.openloop import Offered
+    from tests.bench.scales import ByScale
     from tests.bench.soak import Soak
 
     Loads = Mapping[str, Sequence[Load]]
@@ -97,17 +98,18 @@ def of_writes(loads: Loads) -> str:
     return table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
 
 
-def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
-    """The cost of a page of the largest table, relative to the smallest."""
-    scales = sorted({scale for scale, _ in loads})
+def by_scale(of_titles: Mapping[str, ByScale], *, most: float = _MOST_OF_SMALLEST) -> str:
+    """The cost of pages of the largest table, relative to the smallest."""
     rows = []
-    for connections in (1, CLIENTS):
-        if len(scales) > 1 and all((scale, connections) in loads for scale in (scales[0], scales[-1])):
-            found = ratios(loads[scales[-1], connections], loads[scales[0], connections], latency)
-            met = statistics.median(found) <= _MOST_OF_SMALLEST
-            name = f"scale {scales[-1]:g} / {scales[0]:g}, {connections} connections"
-            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met)))
-    return table(("page of 100", "p50", "target", ""), rows)
+    for title, loads in of_titles.items():
+        scales = sorted({scale for scale, _ in loads})
+        for connections in (1, CLIENTS):
+            if len(scales) > 1 and all((scale, connections) in loads for scale in (scales[0], scales[-1])):
+                found = ratios(loads[scales[-1], connections], loads[scales[0], connections], latency)
+                met = statistics.median(found) <= most
+                name = f"{title}: scale {scales[-1]:g} / {scales[0]:g}, {connections} connections"
+                rows.append((name, spread(found), f"<= {most}", verdict(met=met)))
+    return table(("", "p50", "target", ""), rows)
 
 
 def of_latencies(offered: Mapping[tuple[str, str], Sequence[Offered]]) -> str:

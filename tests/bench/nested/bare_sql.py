@@ -9,9 +9,7 @@ from typing import Final
 
 from tests.bench.nested.query import LINES
 
-_STATUS: Final = (
-    "CASE coalesce(s.status, o.o_orderstatus) WHEN 'O' THEN 'OPEN' WHEN 'F' THEN 'FULFILLED' WHEN 'P' THEN 'PARTIAL' END"
-)
+_STATUS: Final = "CASE coalesce(s.status, o.o_orderstatus) WHEN 'O' THEN 'OPEN' WHEN 'F' THEN 'FULFILLED' WHEN 'P' THEN 'PARTIAL' END"
 
 
 def json_page(orders: str, overlay: str, size: int) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.servers.process import Server
 
 BARE: Final = "bare"
-BARE_TEXT: Final = "bare, text"
+BARE_TEXT: Final = "bare-text"
 
 
 @dataclass(frozen=True, slots=True)

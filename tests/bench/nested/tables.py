@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tests.servers.tpch import copy_rows, load_orders
+from tests.bench import orders as table
+from tests.servers.tpch import copy_rows
 
 if TYPE_CHECKING:
     from server.local.cluster import Cluster
+    from tests.bench.contenders import Setup
 
 # TPC-H's names, and the names of the synced tables.
-NAMES: Final = {
+_NAMES: Final = {
     "customer": "customer_synced",
     "lineitem": "lineitem_synced",
     "nation": "nation_synced",
@@ -60,24 +62,25 @@ _INDEXES: Final = {
 _SCALE_NOTE: Final = "SELECT obj_description(to_regclass('public.lineitem_synced'), 'pg_class')"
 
 
-def load(cluster: Cluster, scale: float) -> int:
-    """Load the orders and the tables around them, unless they are there at this scale. Return the number of orders."""
-    sys.stderr.write(f"Loading TPC-H at scale {scale:g}, unless it is there\n")
-    orders = load_orders(cluster, scale)
-    if cluster.run_sql(_SCALE_NOTE) == f"{scale:g}":
-        return orders
+def load(cluster: Cluster, scale: float) -> tuple[int, Setup]:
+    """Load the orders and the tables around them, unless they are there, and return the number of orders and the setup."""
+    orders, setup = table.load(cluster, scale)
+    if cluster.run_sql(_SCALE_NOTE) != f"{scale:g}":
+        sys.stderr.write("Loading the tables around the orders\n")
+        _load_around(cluster, scale)
+    return orders, setup
+
+
+def _load_around(cluster: Cluster, scale: float) -> None:
     cluster.run_sql(_CREATE)
-    for source, table in NAMES.items():
-        copy_rows(cluster, source, scale, f"loading_graph.{table}")
-        for columns in _INDEXES.get(table, ()):
-            cluster.run_sql(f"CREATE INDEX ON loading_graph.{table} ({columns})")
-        cluster.run_sql(f"VACUUM (ANALYZE) loading_graph.{table}")
+    for source, name in _NAMES.items():
+        copy_rows(cluster, source, scale, f"loading_graph.{name}")
+        for columns in _INDEXES.get(name, ()):
+            cluster.run_sql(f"CREATE INDEX ON loading_graph.{name} ({columns})")
+        cluster.run_sql(f"VACUUM (ANALYZE) loading_graph.{name}")
     put = [
-        f"DROP TABLE IF EXISTS public.{table}; ALTER TABLE loading_graph.{table} SET SCHEMA public;"
-        for table in NAMES.values()
+        f"DROP TABLE IF EXISTS public.{name}; ALTER TABLE loading_graph.{name} SET SCHEMA public;"
+        for name in _NAMES.values()
     ]
     # Sent together, the statements are one transaction.
-    cluster.run_sql(
-        f"{''.join(put)} DROP SCHEMA loading_graph; COMMENT ON TABLE public.lineitem_synced IS '{scale:g}'"
-    )
-    return orders
+    cluster.run_sql(f"{''.join(put)} DROP SCHEMA loading_graph; COMMENT ON TABLE public.lineitem_synced IS '{scale:g}'")

@@ -252,7 +252,7 @@ def _customer(row: _CustomerRow) -> Customer:
     return Customer(nation_key=row.c_nationkey, name=row.c_name, market_segment=row.c_mktsegment)
 
 
-class _WithLoaders(GraphQL):
+class _WithLoaders(GraphQL[dict[str, Any], None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
         return {
             "request": request,
