@@ -75,7 +75,8 @@ def _bare(setup: Setup) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def _bare_text(setup: Setup) -> Iterator[Running]:
+def bare_text(setup: Setup) -> Iterator[Running]:
+    """The bare statement that concatenates strings."""
     with _bare_form(setup, "text") as (url, process_id):
         yield Running(BARE_TEXT, url, process_id, Graph("/", our_cursor))
 
@@ -109,7 +110,7 @@ def _strawberry(setup: Setup) -> Iterator[Running]:
 CONTENDERS: Final = (
     Contender(OURS, "this server as shipped, with the tables around the orders", ours),
     Contender(BARE, "a bare ASGI function and one LATERAL statement with PostgreSQL's JSON functions", _bare, 0.85),
-    Contender(BARE_TEXT, "the same, with the JSON put together from strings", _bare_text),
+    Contender(BARE_TEXT, "the same, with the JSON put together from strings", bare_text, 0.85),
     Contender(MERCURIUS, "Mercurius 16 with jit, a batching loader for each relation", _mercurius, 2.2),
     Contender(POSTGRAPHILE, "PostGraphile 5 on Node's http, with foreign keys as smart tags", _postgraphile, 2.2),
     Contender(STRAWBERRY, "plain Strawberry and SQLAlchemy's ORM, a dataloader for each relation", _strawberry, 15),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import tables
 from tests.bench.changes import CHANGED
 from tests.bench.contenders import OURS
-from tests.bench.nested.contenders import CONTENDERS
-from tests.bench.nested.works import COMPARED, ENDS
-from tests.bench.ratios import by_scale
+from tests.bench.nested.contenders import BARE_TEXT, CONTENDERS
+from tests.bench.nested.works import COMPARED, ENDS, scale_title
+from tests.bench.ratios import largest_to_smallest
 from tests.bench.tables import latency, rate, spread, table, verdict
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.bench.nested.run import Nested
     from tests.bench.nested.works import Work
     from tests.bench.options import Options
+    from tests.bench.scales import ByScale
 
     Loads = Mapping[Work, Mapping[str, Sequence[Load]]]
 
@@ -43,7 +44,7 @@ def ratios(nested: Nested, options: Options) -> Iterator[str]:
         yield by_place
     if nested.scales:
         yield "## Nested pages: the largest table, relative to the smallest"
-        yield by_scale(nested.scales, most=_MOST_OF_SMALLEST)
+        yield by_largest_scale(nested.scales)
 
 
 def to_others(loads: Loads) -> str | None:
@@ -77,6 +78,18 @@ def at_the_end(loads: Loads) -> str | None:
             met = statistics.median(found) <= _MOST_OF_START
             rows.append((f"{end.title} / start", spread(found), f"<= {_MOST_OF_START}", verdict(met=met)))
     return table(("", "p50", "target", ""), rows) if rows else None
+
+
+def by_largest_scale(scales: Mapping[str, ByScale]) -> str:
+    """The latency of pages of the largest tables, relative to the smallest: ours, and the statement's alone."""
+    rows = []
+    for work in COMPARED:
+        bare = largest_to_smallest(scales.get(scale_title(work, BARE_TEXT), {}))
+        for which, found in largest_to_smallest(scales.get(scale_title(work, OURS), {})).items():
+            met = statistics.median(found) <= _MOST_OF_SMALLEST
+            alone = spread(bare[which]) if which in bare else "not run"
+            rows.append((f"{work.title}, {which}", spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met), alone))
+    return table(("", "p50", "target", "", BARE_TEXT), rows)
 
 
 def figures(nested: Nested) -> Iterator[str]:

@@ -22,9 +22,9 @@ from tests.bench.changes import CHANGED, change_orders
 from tests.bench.contenders import OURS
 from tests.bench.measuring import BenchError
 from tests.bench.nested import tables
-from tests.bench.nested.contenders import CONTENDERS, ours
+from tests.bench.nested.contenders import CONTENDERS, bare_text, ours
 from tests.bench.nested.query import expected
-from tests.bench.nested.works import COMPARED, ENDS
+from tests.bench.nested.works import COMPARED, ENDS, scale_title
 from tests.bench.node import NotRunError
 from tests.bench.rounds import SHORT_SECONDS, driver, interleave
 from tests.bench.scales import compare_scales
@@ -57,7 +57,7 @@ class Nested:
 
 
 @dataclass(frozen=True, slots=True)
-class _Truth:
+class Truth:
     """The pages of works, and their connections as PostgreSQL finds them."""
 
     cluster: Cluster
@@ -83,13 +83,13 @@ def run_nested(options: Options, not_run: list[str]) -> Nested:
         orders, setup = tables.load(cluster, options.nested_scale)
         found = Nested(orders)
         runnings = _start(stack, cluster, setup, orders, options, not_run)
-        truth, scripts = _Truth(cluster, setup, orders), Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        truth, scripts = Truth(cluster, setup, orders), Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for work in COMPARED:
-            found.loads.update(_measure([work], runnings, truth, scripts, options, options.seconds, not_run))
+            found.loads.update(measure([work], runnings, truth, scripts, options, options.seconds, not_run))
         # A server that could not answer these pages does not answer others.
         if all(OURS in found.loads[work] for work in COMPARED):
             for pair in ENDS:
-                found.loads.update(_measure(pair, runnings[:1], truth, scripts, options, SHORT_SECONDS, not_run))
+                found.loads.update(measure(pair, runnings[:1], truth, scripts, options, SHORT_SECONDS, not_run))
     scales = [scale for scale in options.scales if scale <= _LARGEST_SCALE]
     try:
         found.scales = compare_scales(scales, _by_scale, options, not_run) if len(scales) > 1 else {}
@@ -121,10 +121,10 @@ def _start(
     return runnings
 
 
-def _measure(
+def measure(
     works: Sequence[Work],
     runnings: Iterable[Running],
-    truth: _Truth,
+    truth: Truth,
     scripts: Path,
     options: Options,
     seconds: float,
@@ -146,7 +146,7 @@ def _measure(
     return {work: {name: rounds for (of, name), rounds in found.items() if of == work} for work in works}
 
 
-async def _volley(running: Running, work: Work, truth: _Truth) -> Volley:
+async def _volley(running: Running, work: Work, truth: Truth) -> Volley:
     """The requests of a work, whose responses have all been compared with what PostgreSQL finds."""
     pages, wanted = truth.of(work)
     requests = [as_bytes(running.url, running.graph.request(page)) for page in pages]
@@ -162,6 +162,12 @@ async def _volley(running: Running, work: Work, truth: _Truth) -> Volley:
 def _by_scale(stack: ExitStack, cluster: Cluster, scale: float) -> Mapping[str, Volley]:
     orders, setup = tables.load(cluster, scale)
     running = stack.enter_context(ours(setup))
+    # A larger table costs the statement itself more: its indexes have another level, and the caches hold less of it.
+    statement = stack.enter_context(bare_text(setup))
     table.settle(cluster)
-    truth = _Truth(cluster, setup, orders)
-    return {work.title: uvloop.run(_volley(running, work, truth)) for work in COMPARED}
+    truth = Truth(cluster, setup, orders)
+    return {
+        scale_title(work, one.name): uvloop.run(_volley(one, work, truth))
+        for work in COMPARED
+        for one in (running, statement)
+    }

@@ -46,6 +46,11 @@ class Work:
         return [NestedPage(self.size, keys.get(number)) for number in skipped]
 
 
+def scale_title(work: Work, name: str) -> str:
+    """The title of a contender's pages in the comparison of scales."""
+    return f"{work.title}, {name}"
+
+
 COMPARED: Final = tuple(Work(size) for size in SIZES)
 # Each two of these are compared with each other.
 ENDS: Final = tuple(
