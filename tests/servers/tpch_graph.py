@@ -87,7 +87,7 @@ def load_graph(cluster: Cluster, scale: float) -> None:
 
 
 def _statements(directory: Path, scale: float) -> Iterator[str]:
-    """psql's statements: the new tables are filled in a schema of their own, and then put in the places of the old."""
+    """The statements for psql: the new tables are filled in a schema of their own, and then put in the places of the old."""
     yield _CREATE
     for source, name in _NAMES.items():
         yield f"\\copy loading_graph.{name} FROM '{directory / source}.csv' (FORMAT csv, HEADER)"
