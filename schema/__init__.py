@@ -19,11 +19,13 @@ from schema.limits.prices import check_sizes
 from schema.messages.values import quote_values_in_json
 from schema.nodes import NodeQueries
 from schema.orders.mutations import OrderMutations
-from schema.orders.queries import OrderQueries
 from schema.orders.subscriptions import OrderSubscriptions
 from schema.plans.documents import DocumentCache
 from schema.scalars import SCALARS
 from schema.stages import Executor, Stages
+from schema.tables.declaration import is_shown
+from schema.tables.fields import table_read_by
+from schema.tables.registry import ORDERS_NAME, REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DocumentCache", "DocumentLimits", "build_schema"]
 
-_TYPES_WITH_ORDER_FIELDS = frozenset({"Order", "OrderFilter"})
+_QUERIES = [queries for declared in REGISTERED.values() if (queries := declared.queries) is not None]
 
 
 @strawberry.type(description="Everything you can read.")
-class Query(OrderQueries, NodeQueries, AdminQueries):
+class Query(*_QUERIES, NodeQueries, AdminQueries):  # type: ignore[misc] # the bases are those that are registered
     """The root of all queries. A field that fails is null; the others keep their data."""
 
 
@@ -54,11 +56,18 @@ class Subscription(OrderSubscriptions, AdminSubscriptions):
 
 
 class _Schema(strawberry.Schema):
-    """A schema with our stages, and without the hidden fields of an order, in the type and in its filter."""
+    """A schema with our stages, and without the fields that a deployment does not serve.
 
-    def __init__(self, *, hidden: Collection[str], **keywords: Any) -> None:
+    Args:
+        tables: the names of the tables that it serves.
+        hidden: the fields that it leaves out of a type and of the type's filter, as "Type.attribute".
+        keywords: Strawberry's own.
+    """
+
+    def __init__(self, *, tables: Collection[str], hidden: Collection[str], **keywords: Any) -> None:
         # Set first, since Strawberry's constructor asks for the fields.
-        self._hidden = frozenset(hidden)
+        self._tables = frozenset(tables)
+        self._hidden = {*hidden, *(f"{type_name}Filter.{name}" for type_name, name in map(_parts, hidden))}
         super().__init__(**keywords)
 
     def create_extensions_runner(
@@ -67,15 +76,24 @@ class _Schema(strawberry.Schema):
         return Stages(execution_context, extensions)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
-        fields = super().get_fields(type_definition)
-        if type_definition.name not in _TYPES_WITH_ORDER_FIELDS:
-            return fields
-        return [field for field in fields if field.python_name not in self._hidden]
+        return [
+            field
+            for field in super().get_fields(type_definition)
+            if is_shown(field)
+            and table_read_by(field) in {None, *self._tables}
+            and f"{type_definition.name}.{field.python_name}" not in self._hidden
+        ]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    type_name, _, attribute = name.partition(".")
+    return type_name, attribute
 
 
 def build_schema(
     *,
-    hidden_order_fields: Collection[str] = (),
+    tables: Collection[str] = (),
+    hidden_fields: Collection[str] = (),
     extensions: Iterable[Callable[[], SchemaExtension]] = (),
     documents: DocumentCache | None = None,
     plans: bool = False,
@@ -85,7 +103,9 @@ def build_schema(
     """Build the schema.
 
     Args:
-        hidden_order_fields: attributes of Order ("comment", "clerk") to leave out of the type and of the filter.
+        tables: the names of the tables that are served beside the orders, of schema/tables/registry.py.
+        hidden_fields: fields to leave out of their type and of its filter, as "Order.comment": the type and the
+            attribute.
         extensions: factories of further extensions, which run around every operation.
         documents: the cache of documents, if the caller shares it; None makes a new one.
         plans: whether to plan queries, so that the caller can answer them from their plans.
@@ -96,7 +116,8 @@ def build_schema(
     limits = limits or DocumentLimits()
     cache = DocumentCache() if documents is None else documents
     schema = _Schema(
-        hidden=hidden_order_fields,
+        tables={ORDERS_NAME, *tables},
+        hidden=hidden_fields,
         query=Query,
         mutation=Mutation,
         subscription=Subscription,

@@ -5,5 +5,6 @@ from __future__ import annotations
 import sys
 
 from schema import build_schema
+from schema.graph import TABLES
 
-sys.stdout.write(f"{build_schema().as_str()}\n")
+sys.stdout.write(f"{build_schema(tables=TABLES).as_str()}\n")

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from schema.permissions import Principal
     from schema.ports.admin.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
-    from schema.ports.orders import OrderLookup, OrderStore
+    from schema.ports.columns import Columns
+    from schema.ports.orders import OrderStore
     from schema.ports.statistics import OrderStatistics
+    from schema.ports.tables import RowLookup, TableStore
 
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """How many orders a page has: by default, and at most."""
+    """How many rows a page has: by default, and at most."""
 
     default: int = 50
     maximum: int = 1000
@@ -96,8 +98,9 @@ class Context:
     """
 
     principal: Principal
+    tables: TableStore
     orders: OrderStore
-    new_lookup: Callable[[], OrderLookup]
+    new_lookup: Callable[[], RowLookup]
     statuses: StatusWriter
     history: ChangeHistory
     new_change_lookup: Callable[[], ChangeLookup]
@@ -116,8 +119,8 @@ class Context:
     turns: Turns = field(default_factory=Turns)
 
     @cached_property
-    def lookup(self) -> OrderLookup:
-        """The operation's lookup of single orders."""
+    def lookup(self) -> RowLookup:
+        """The operation's lookup of rows."""
         return self.new_lookup()
 
     @cached_property
@@ -128,6 +131,16 @@ class Context:
     @cached_property
     def page_reads(self) -> dict[tuple[int, ...], bool]:
         """Whether connections of the operation need their pages, by their fields (schema/relay/selection.py)."""
+        return {}
+
+    @cached_property
+    def readings(self) -> dict[tuple[int, ...], tuple[Columns, bool, bool] | None]:
+        """What connections of the operation need of their pages, by their fields (schema/tables/pages.py)."""
+        return {}
+
+    @cached_property
+    def selected_columns(self) -> dict[tuple[int, ...], Columns]:
+        """The columns that fields of the operation select of a row, by these fields (schema/tables/rows.py)."""
         return {}
 
     def for_caller(self, principal: Principal, *, tells_cost: bool, explores: bool) -> Context:

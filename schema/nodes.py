@@ -26,18 +26,22 @@ from schema.admin.types.instances import DatabaseInstance, instance_named
 from schema.admin.types.tables import DatabaseCatalog, SyncedTable, catalog_named, synced_table_named
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.errors import ApiError, ForbiddenError, InputError, Reason
-from schema.orders.arguments import check_list_length
-from schema.orders.types import Order, OrderStatusChange, order_columns, orders_in
+from schema.orders.types import OrderStatusChange
 from schema.permissions import Role
 from schema.relay.node import Node, decode_global_id, row_key_of
 from schema.relay.selection import Selection
+from schema.tables.arguments import check_list_length
+from schema.tables.registry import REGISTERED
+from schema.tables.rows import Row, columns_of, key_of, row_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from schema.admin.requests.names import NameRule, TableNameRule
+    from schema.ports.columns import Columns, Table
+    from schema.ports.values import Key
 
-_NodeKey: TypeAlias = tuple[type[Node], int | str]
+_NodeKey: TypeAlias = "tuple[type[Node], Key | int | str]"
 _FoundNodes: TypeAlias = dict[_NodeKey, Node | ApiError | None]
 
 # The types of administration, which are looked up one by one: the rule for their keys, and the lookup.
@@ -54,7 +58,11 @@ _ADMINISTERED: Final[
 }
 # How many of them are looked up at once for a field. The platform limits the calls of all callers together.
 _AT_ONCE: Final = 4
-NODE_TYPES: Final[dict[str, type[Node]]] = {kind.__name__: kind for kind in (Order, OrderStatusChange, *_ADMINISTERED)}
+_ROWS: Final[dict[str, type[Row]]] = {declared.type_name: declared.type for declared in REGISTERED.values()}
+NODE_TYPES: Final[dict[str, type[Node]]] = {
+    **_ROWS,
+    **{kind.__name__: kind for kind in (OrderStatusChange, *_ADMINISTERED)},
+}
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
 
 
@@ -96,34 +104,37 @@ class NodeQueries:
 async def nodes_by_id(info: Info, ids: Sequence[str]) -> list[Node | ApiError | None]:
     """For each id, in order: its object, None if there is none, or the error of the id.
 
-    All orders are read in one statement, and so are all changes.
+    All rows of a table are read in one statement, and so are all changes.
     """
     keys = [_key_or_error(info, global_id) for global_id in ids]
     # One audit entry, however many ids are refused. Only the types of administration can be refused to a reader.
     if refused := next((item for item in keys if isinstance(item, ForbiddenError)), None):
         await note_refused(info, refused.reason)
     wanted = list(dict.fromkeys(item for item in keys if not isinstance(item, ApiError)))
-    orders = [key for kind, key in wanted if kind is Order and isinstance(key, int)]
+    rows: dict[type[Row], list[Key]] = {}
+    for kind, key in wanted:
+        if issubclass(kind, Row) and isinstance(key, tuple):
+            rows.setdefault(kind, []).append(key)
     changes = [key for kind, key in wanted if kind is OrderStatusChange and isinstance(key, int)]
     administered = [item for item in wanted if item[0] in _ADMINISTERED]
-    found = {
-        **await _find_orders(info, orders),
-        **await _find_changes(info, changes),
-        **await _find_administered(info, administered),
-    }
+    found = {**await _find_changes(info, changes), **await _find_administered(info, administered)}
+    for some in await asyncio.gather(*(_find_rows(info, kind, of_kind) for kind, of_kind in rows.items())):
+        found |= some
     return [item if isinstance(item, ApiError) else found[item] for item in keys]
 
 
-async def _find_orders(info: Info, keys: list[int]) -> _FoundNodes:
-    if not keys:
-        return {}
+async def _find_rows(info: Info, kind: type[Row], keys: list[Key]) -> _FoundNodes:
+    table = kind.table
     try:
-        blocks = await info.context.lookup.orders(keys, order_columns(Selection.below(info, "Order")))
+        blocks = await info.context.lookup.rows(table, keys, _selected(info, table))
     except ApiError as error:
-        return {(Order, key): error for key in keys}
-    return {
-        (Order, key): None if block is None else next(orders_in(block)) for key, block in zip(keys, blocks, strict=True)
-    }
+        return {(kind, key): error for key in keys}
+    return {(kind, key): row_in(table, block) for key, block in zip(keys, blocks, strict=True)}
+
+
+def _selected(info: Info, table: Table) -> Columns:
+    """The columns that the selection on the interface needs of this type."""
+    return columns_of(table, [Selection.below(info, table.type_name)])
 
 
 async def _find_changes(info: Info, keys: list[int]) -> _FoundNodes:
@@ -164,20 +175,28 @@ async def _find_administered(info: Info, wanted: list[_NodeKey]) -> _FoundNodes:
 
 def _key_or_error(info: Info, global_id: str) -> _NodeKey | ApiError:
     try:
-        kind, key = _node_key(global_id)
+        kind, key = _node_key(info, global_id)
         info.context.principal.demand(kind.role)
     except ApiError as error:
         return error
     return kind, key
 
 
-def _node_key(global_id: str) -> _NodeKey:
+def _is_served(info: Info, kind: type[Row]) -> bool:
+    """Whether the schema has the type."""
+    return kind.table.type_name in info.schema._schema.type_map  # type: ignore[attr-defined] # noqa: SLF001 # Strawberry has no public way to it
+
+
+def _node_key(info: Info, global_id: str) -> _NodeKey:
     type_name, key = decode_global_id(global_id)
     kind = NODE_TYPES.get(type_name)
     if kind in _ADMINISTERED:
         rule, _ = _ADMINISTERED[kind]
         if rule.mistake(key) is None:
             return kind, key
-    elif kind is not None and (row_key := row_key_of(key)) is not None:
-        return kind, row_key
+    elif kind is not None and issubclass(kind, Row):
+        if _is_served(info, kind) and (row_key := key_of(kind.table, key)) is not None:
+            return kind, row_key
+    elif kind is not None and (change := row_key_of(key)) is not None:
+        return kind, change
     raise InputError(Reason.ID_INVALID, f"The id does not name an object of this API (type {type_name}).")

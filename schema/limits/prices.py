@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_composite_type, is_list_type
 from graphql import get_nullable_type as nullable
 
+from strawberry.utils.str_converters import to_camel_case
+
 from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, FIELDS_OF_COMPUTES
+from schema.tables.fields import NESTED_SIZE, Reads, roots_of
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +80,28 @@ STREAM_POINTS: Final = 4
 # A page of 10 orders takes this long for a point, in the server and in PostgreSQL together.
 _MICROSECONDS_FOR_A_POINT: Final = 10
 
+# Nations, regions, and the nations of a region.
+_FEW: Final = TypicalLength(25)
+
+
+def _lists_of_tables() -> Iterator[tuple[str, Size]]:
+    """The lists of the tables' types, their connections and their root fields."""
+    for declared in REGISTERED.values():
+        yield f"{declared.connection_name}.edges", PageEntries()
+        yield f"{declared.connection_name}.nodes", PageEntries()
+        for name, relation in declared.table.relations.items():
+            if relation.many:
+                size = _FEW if relation.listed else PageArguments(default=NESTED_SIZE)
+                yield f"{declared.type_name}.{to_camel_case(name)}", size
+        for name, root in roots_of(declared):
+            if root.reads is not Reads.ROW:
+                yield f"Query.{to_camel_case(name)}", _FEW if root.reads is Reads.LIST else PageArguments()
+
+
 # The lists of objects, and the fields whose arguments decide how long the lists below them are. `build_schema` refuses
 # a schema with a list that is missing here.
 SIZES: Final[dict[str, Size]] = {
-    "Query.orders": PageArguments(),
+    **dict(_lists_of_tables()),
     "Query.orderStatusChanges": PageArguments(),
     "Order.statusChanges": PageArguments(),
     "Query.ordersPage": PageArguments(("pageSize",)),
@@ -92,7 +114,7 @@ SIZES: Final[dict[str, Size]] = {
     "Mutation.setOrderStatuses": ListArgument(("input", "changes")),
     **{
         f"{name}Connection.{part}": PageEntries()
-        for name in ("Order", "OrderStatusChange", "DatabaseInstance", "DatabaseBranch", "Operation", "AdminAudit")
+        for name in ("OrderStatusChange", "DatabaseInstance", "DatabaseBranch", "Operation", "AdminAudit")
         for part in ("edges", "nodes")
     },
     "OrderPage.nodes": PageEntries(),

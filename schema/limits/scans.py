@@ -97,7 +97,7 @@ class PageScan:
         conditions, ordering = self.asked(variables)
         yield from _advice_on(conditions, known)
         if not known.has_index(ordering.column):
-            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureOrderIndexes` builds one."
+            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureIndexes` builds one."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
             yield "A numbered page reads all orders before it: follow the cursors of `orders`."
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import LimitError, Reason
-from schema.orders.arguments import MAX_LIST_VALUES
+from schema.tables.arguments import MAX_LIST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

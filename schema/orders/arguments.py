@@ -1,4 +1,4 @@
-"""The arguments of order queries: filters and orderings, and their conversion to values of the ports."""
+"""The arguments of order queries: filters and orderings."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import strawberry
-from strawberry.utils.str_converters import to_camel_case
 
 from schema.errors import InputError, Reason
 from schema.orders.enums import OrderPriority, OrderStatus  # noqa: TC001 # as above
-from schema.orders.types import ORDERS
-from schema.ports.values import Condition, Conditions, Operator, Ordering
 from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.tables.arguments import EQ, IN, INDEXED, UNINDEXED, CustomerKeyFilter, SortDirection, check_list_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schema.ports.columns import Column
-
-MAX_LIST_VALUES = 1000
-
-_EQ = "Equal to this."
-_IN = f"Equal to one of these values, at most {MAX_LIST_VALUES:,}. An empty list matches no order."
 _GT = "Greater than this."
 _GTE = "Greater than or equal to this."
 _LT = "Less than this."
 _LTE = "Less than or equal to this."
-_INDEXED = "Fast if the table has the indexes that `ensureOrderIndexes` builds."
-_UNINDEXED = "Not indexed: on a large table, combine it with an indexed condition, or the query may time out."
 
 
 @strawberry.enum(
@@ -44,21 +34,13 @@ class OrderSortField(Enum):
     TOTAL_PRICE = strawberry.enum_value("total_price", description="By the total price of the order.")
 
 
-@strawberry.enum(description="The direction of sorting.")
-class SortDirection(Enum):
-    """Ascending or descending."""
-
-    ASC = strawberry.enum_value("asc", description="Smallest or earliest first.")
-    DESC = strawberry.enum_value("desc", description="Largest or latest first.")
-
-
 @strawberry.input(description="How to sort orders. A cursor is valid only for the `orderBy` it was issued for.")
 class OrderOrder:
     """The orderBy argument."""
 
     field: OrderSortField | None = strawberry.field(
         default=OrderSortField.ORDER_KEY,
-        description="The field to sort by. Every choice is fast with the indexes that `ensureOrderIndexes` builds.",
+        description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
     )
     direction: SortDirection | None = strawberry.field(
         default=SortDirection.ASC, description="The direction of sorting."
@@ -69,44 +51,36 @@ class OrderOrder:
 class OrderKeyFilter:
     """Conditions on o_orderkey."""
 
-    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_EQ)
-    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
+    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
     gt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GT)
     gte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GTE)
     lt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LT)
     lte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
 
 
-@strawberry.input(description="Conditions on a customer key. An order must satisfy all of them.")
-class CustomerKeyFilter:
-    """Conditions on o_custkey."""
-
-    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_EQ)
-    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
-
-
 @strawberry.input(description="Conditions on a status. An order must satisfy all of them.")
 class OrderStatusFilter:
     """Conditions on o_orderstatus."""
 
-    eq: OrderStatus | None = strawberry.field(default=strawberry.UNSET, description=_EQ)
-    in_: list[OrderStatus] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
+    eq: OrderStatus | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[OrderStatus] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
 
 
 @strawberry.input(description="Conditions on a priority. An order must satisfy all of them.")
 class OrderPriorityFilter:
     """Conditions on o_orderpriority."""
 
-    eq: OrderPriority | None = strawberry.field(default=strawberry.UNSET, description=_EQ)
-    in_: list[OrderPriority] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
+    eq: OrderPriority | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[OrderPriority] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
 
 
 @strawberry.input(description="Conditions on a clerk's name, compared exactly. An order must satisfy all of them.")
 class ClerkFilter:
     """Conditions on o_clerk."""
 
-    eq: str | None = strawberry.field(default=strawberry.UNSET, description=_EQ)
-    in_: list[str] | None = strawberry.field(default=strawberry.UNSET, name="in", description=_IN)
+    eq: str | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[str] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
 
 
 @strawberry.input(
@@ -143,77 +117,26 @@ class OrderFilter:
     """The filter argument. An attribute has the name of the column that it restricts."""
 
     order_key: OrderKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderKey`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderKey`. {INDEXED}"
     )
     customer_key: CustomerKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {INDEXED}"
     )
     status: OrderStatusFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `status`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `status`. {UNINDEXED}"
     )
     order_priority: OrderPriorityFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderPriority`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderPriority`. {UNINDEXED}"
     )
     clerk: ClerkFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `clerk`. {_UNINDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `clerk`. {UNINDEXED}"
     )
     order_date: OrderDateFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderDate`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `orderDate`. {INDEXED}"
     )
     total_price: TotalPriceFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `totalPrice`. {_INDEXED}"
+        default=strawberry.UNSET, description=f"Conditions on `totalPrice`. {INDEXED}"
     )
-
-
-def ordering_of(order_by: OrderOrder | None) -> Ordering:
-    """The requested ordering; by order key if none is given."""
-    if not order_by:
-        return Ordering(ORDERS, ORDERS["order_key"])
-    field = order_by.field or OrderSortField.ORDER_KEY
-    return Ordering(ORDERS, ORDERS[str(field.value)], descending=order_by.direction is SortDirection.DESC)
-
-
-def conditions_of(order_filter: OrderFilter | None) -> Conditions:
-    """The conditions of a filter; none if it is absent or empty.
-
-    Raises:
-        InputError: TOO_MANY_VALUES, VALUE_INVALID.
-    """
-    return tuple(
-        Condition(column, operator, _stored(value, operator, name=_argument_name(column, operator)))
-        for column in ORDERS.columns
-        if (part := getattr(order_filter, column.name, None))
-        for operator in Operator
-        if (value := getattr(part, operator.value, None)) is not None and value is not strawberry.UNSET
-    )
-
-
-def check_list_length(values: Sequence[object], *, argument: str) -> None:
-    """Check that a list argument is not too long.
-
-    Raises:
-        InputError: TOO_MANY_VALUES.
-    """
-    if len(values) > MAX_LIST_VALUES:
-        raise InputError(
-            Reason.TOO_MANY_VALUES,
-            f"`{argument}` has {len(values)} values; at most {MAX_LIST_VALUES} are allowed.",
-        )
-
-
-def _argument_name(column: Column, operator: Operator) -> str:
-    return f"filter.{to_camel_case(column.name)}.{operator.value.rstrip('_')}"
-
-
-def _stored(value: object, operator: Operator, *, name: str) -> object:
-    if operator is Operator.IN and isinstance(value, list):
-        check_list_length(value, argument=name)
-        return tuple(dict.fromkeys(_stored(item, Operator.EQ, name=name) for item in value))
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str) and "\0" in value:
-        raise InputError(Reason.VALUE_INVALID, f"`{name}` contains a NUL byte, which no order can contain.")
-    return value
 
 
 @strawberry.input(description="Which changes to return: those that satisfy all conditions; all if there are none.")

@@ -13,7 +13,6 @@ import strawberry
 from schema.access import Requires
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
-from schema.orders.arguments import check_list_length
 from schema.orders.enums import OrderStatus, known_status
 from schema.orders.status_inputs import ChangeMode, ClearOrderStatusInput, SetOrderStatusesInput, SetOrderStatusInput
 from schema.orders.types import Order, OrderStatusChange, selected_order
@@ -21,6 +20,7 @@ from schema.orders.validation import listed_changes, only_change
 from schema.permissions import Role
 from schema.ports.changes import NOT_APPLIED, Outcome, Refusal, WriteOutcome, WriteRequest
 from schema.relay.pagination import given
+from schema.tables.arguments import check_list_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

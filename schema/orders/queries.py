@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import strawberry
 from strawberry import UNSET
@@ -18,25 +17,24 @@ from schema.orders.arguments import (
     OrderStatusChangeFilter,
     checked_text,
     chosen_orders,
-    conditions_of,
-    ordering_of,
 )
-from schema.orders.pages import OrderConnection, OrderPage, cursor_columns
+from schema.orders.pages import OrderConnection, OrderPage
 from schema.orders.statistics import OrderCount, OrderStats
 from schema.orders.types import (
+    ORDERS,
     Order,
     OrderStatusChangeConnection,
     change_window,
-    order_columns,
-    orders_in,
-    selected_order,
 )
 from schema.permissions import Role
 from schema.ports.changes import NO_CHANGES, ChangeFilter
-from schema.ports.values import NO_ORDERS, StatsGroup
-from schema.relay.pagination import given, page_request, page_size, page_window
-from schema.relay.selection import Selection, reads_page, reads_page_below
+from schema.ports.values import NO_ROWS, StatsGroup
+from schema.relay.pagination import given, page_size, page_window
+from schema.relay.selection import Selection, reads_page_below
 from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.tables.arguments import conditions_of, ordering_of
+from schema.tables.fields import root_page, root_row
+from schema.tables.rows import columns_of, rows_in, selected_columns
 
 _Filter = Annotated[
     OrderFilter | None,
@@ -54,66 +52,15 @@ _SAMPLE_SIZE = 10
 
 
 @strawberry.type
-class OrderQueries:
+class Queries:
     """The root fields for readers. A field that fails is null; the others keep their data."""
 
-    @_reads(
-        description=(
-            "Orders, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`. "
-            "Without them you get the first page. Every page costs as little as the first."
-        )
+    orders: Any = root_page(
+        "orders",
+        "Orders, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`. "
+        "Without them you get the first page. Every page costs as little as the first.",
     )
-    async def orders(
-        self,
-        info: Info,
-        first: Annotated[
-            int | None,
-            strawberry.argument(description=f"How many orders to return after `after`: {_SIZES}."),
-        ] = UNSET,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="Return orders after this cursor, for example `pageInfo.endCursor`."),
-        ] = UNSET,
-        last: Annotated[
-            int | None,
-            strawberry.argument(description=f"How many orders to return before `before`: {_SIZES}."),
-        ] = UNSET,
-        before: Annotated[
-            str | None,
-            strawberry.argument(description="Return orders before this cursor, for example `pageInfo.startCursor`."),
-        ] = UNSET,
-        filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
-        order_by: _OrderBy = UNSET,
-    ) -> OrderConnection | None:
-        """Run at most one statement, for just the selected columns; none if nothing selected needs the page."""
-        request = page_request(
-            info.context.limits,
-            ordering_of(order_by),
-            conditions_of(filter),
-            first=given(first),
-            after=given(after),
-            last=given(last),
-            before=given(before),
-        )
-        selected = Selection.below(info, "OrderConnection").fields()
-        if not reads_page(selected, request.size):
-            return OrderConnection.of(request, NO_ORDERS, with_cursors=False)
-        edges, page_info = (part.fields() if (part := selected.get(name)) else {} for name in ("edges", "pageInfo"))
-        columns = order_columns(selected.get("nodes"), edges.get("node"))
-        if with_cursors := "cursor" in edges or bool({"startCursor", "endCursor"} & page_info.keys()):
-            columns |= cursor_columns(request.ordering)
-        behind = "hasNextPage" if request.backward else "hasPreviousPage"
-        page = await info.context.orders.page(replace(request, look_back=behind in page_info), columns)
-        return OrderConnection.of(request, page, with_cursors=with_cursors)
-
-    @_reads(description="The order with this key, or null if there is none.")
-    async def order(
-        self,
-        info: Info,
-        order_key: Annotated[BigInt, strawberry.argument(description="The order's key.")],
-    ) -> Order | None:
-        """All `order`, `node` and `nodes` of an operation share one statement."""
-        return await selected_order(info, order_key)
+    order: Any = root_row("orders", "The order with this key, or null if there is none.", key="order_key")
 
     @_reads(description="A numbered page of orders, for user interfaces with page numbers. Prefer `orders`.")
     async def orders_page(
@@ -140,18 +87,18 @@ class OrderQueries:
         page = _FIRST_PAGE if page is None else page
         if page < 1 or size < 1:
             raise InputError(Reason.PAGE_SIZE_INVALID, "`page` and `pageSize` must be at least 1.")
-        conditions, selected = conditions_of(filter), Selection.below(info, "OrderPage").fields()
-        found = NO_ORDERS
+        conditions, selected = conditions_of(ORDERS, given(filter)), Selection.below(info, "OrderPage").fields()
+        found = NO_ROWS
         if {"nodes", "hasNextPage"} & selected.keys():
             found = await info.context.orders.numbered_page(
-                ordering_of(order_by),
+                ordering_of(ORDERS, order_by),
                 conditions,
-                order_columns(selected.get("nodes")),
+                columns_of(ORDERS, [selected.get("nodes")]),
                 offset=(page - 1) * size,
                 size=size,
             )
         return OrderPage(
-            nodes=list(orders_in(found.block)),
+            nodes=cast("list[Order | None]", rows_in(ORDERS, found.block)),
             page=page,
             page_size=size,
             has_next_page=found.more_ahead,
@@ -163,7 +110,7 @@ class OrderQueries:
     @_reads(description="The exact number of orders that match the filter.")
     async def order_count(self, info: Info, filter: _Filter = UNSET) -> OrderCount | None:  # noqa: A002 # the argument's name in the schema
         """Without a filter, all requests within a few seconds share one count."""
-        return OrderCount.of(await info.context.orders.count(conditions_of(filter)))
+        return OrderCount.of(await info.context.tables.count(ORDERS, conditions_of(ORDERS, given(filter))))
 
     @_reads(description="Statistics of the orders that match the filter, in total and by group.")
     async def order_stats(self, info: Info, filter: _Filter = UNSET) -> OrderStats | None:  # noqa: A002 # the argument's name in the schema
@@ -174,7 +121,7 @@ class OrderQueries:
             for field, group in {"byStatus": StatsGroup.STATUS, "byPriority": StatsGroup.PRIORITY}.items()
             if field in selected
         )
-        return OrderStats.of(await info.context.orders.stats(conditions_of(filter), groups))
+        return OrderStats.of(await info.context.orders.stats(conditions_of(ORDERS, given(filter)), groups))
 
     @_reads(description="Distinct orders drawn at random, each equally likely. Cheap even on a large table.")
     async def order_sample(
@@ -189,8 +136,8 @@ class OrderQueries:
     ) -> list[Order | None] | None:
         """The orders come in random order."""
         size = page_size(_SAMPLE_SIZE if size is None else size, info.context.limits, argument="size")
-        columns = order_columns(Selection.below(info, "Order"))
-        return list(orders_in(await info.context.orders.sample(size, columns)))
+        columns = selected_columns(info, ORDERS)
+        return cast("list[Order | None]", rows_in(ORDERS, await info.context.orders.sample(size, columns)))
 
     @_reads(
         description=(

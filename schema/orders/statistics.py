@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from schema.ports.values import Stats
 
 
-@strawberry.enum(description="How orders are counted.")
-class CountPrecision(Enum):
-    """The precision argument of totalCount."""
-
-    EXACT = strawberry.enum_value(
-        "exact",
-        description="Counted exactly. It takes longer if more orders match. Without a filter it may be seconds old.",
-    )
-    ESTIMATED = strawberry.enum_value(
-        "estimated",
-        description=(
-            "Estimated from the database's statistics. It is cheap at any size. Without a filter it is off by a few "
-            "percent; with several conditions it may be off by any factor."
-        ),
-    )
-
-
 @strawberry.type(description="A number of orders.")
 class OrderCount:
     """A count, and when it was taken."""

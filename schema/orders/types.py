@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 from decimal import Decimal  # noqa: TC003 # as above
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, cast
 
 import strawberry
 from strawberry import UNSET
-from strawberry.utils.str_converters import to_camel_case
 
 from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
@@ -25,26 +24,29 @@ from schema.relay.pagination import (
     given,
     page_window,
 )
-from schema.relay.selection import Selection, reads_page_below
+from schema.relay.selection import reads_page_below
 from schema.scalars import BigInt
-from schema.tables.declaration import column, table_of
+from schema.tables.declaration import column, has_table, needs
+from schema.tables.fields import to_many, to_one
+from schema.tables.rows import Row, row_in, selected_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from schema.ports.changes import ChangePage
-    from schema.ports.columns import Column, Columns
-    from schema.ports.values import Block
     from schema.relay.pagination import Window
 
 
+@has_table(
+    "orders",
+    source="orders",
+    key=("order_key",),
+    sorts=("order_date", "total_price"),
+    filters=("order_key", "customer_key", "status", "total_price", "order_date", "order_priority", "clerk"),
+)
 @strawberry.type(
     description="An order: the row that was last synced from the lakehouse, with the status set through this API."
 )
-class Order(Node):
-    """One order. An attribute has the name of its column and holds the stored value."""
-
-    role: ClassVar[Role] = Role.READER
+class Order(Row):
+    """One order."""
 
     order_key: BigInt = column("The order's key. Keys are unique but not consecutive.", "o_orderkey")
     customer_key: BigInt = column("The key of the customer who placed the order.", "o_custkey")
@@ -56,9 +58,9 @@ class Order(Node):
     total_price: Decimal = column("The total price of the order, exact.", "o_totalprice")
     order_date: date = column("The date on which the order was placed.", "o_orderdate")
     order_priority: OrderPriority = column("How urgent the order is.", "o_orderpriority")
-    clerk: str = column("The clerk who took the order, for example `Clerk#000000951`.", "o_clerk")
+    clerk: str = column("The clerk who took the order, for example `Clerk#000000951`.", "o_clerk", may_hide=True)
     ship_priority: int = column("The shipping priority; 0 in TPC-H data.", "o_shippriority")
-    comment: str = column("A free-text comment.", "o_comment")
+    comment: str = column("A free-text comment.", "o_comment", may_hide=True)
     status_version: int = column(
         "How many times the status was changed through this API; 0 if never. Pass it as `expectedVersion`, so that a "
         "change applies only to what you saw.",
@@ -77,7 +79,18 @@ class Order(Node):
         merged=True,
     )
 
+    customer: Any = to_one(
+        "customers",
+        "The customer who placed the order. Null while it is not in its synced table.",
+        here="customer_key",
+        there="customer_key",
+    )
+    line_items: Any = to_many(
+        "line_items", "The lines of the order, by their numbers.", here="order_key", there="order_key"
+    )
+
     @strawberry.field(
+        metadata=needs("order_key"),
         description=(
             "The changes of this order's status through this API, oldest first; `last: 3` gives the latest three. "
             "For all orders of a page they are read in one SQL statement."
@@ -111,29 +124,8 @@ class Order(Node):
             page = await info.context.change_lookup.of_order(self.order_key, window, until=head)
         return OrderStatusChangeConnection.of(page, window, head=head)
 
-    def node_key(self) -> str:
-        """The order key."""
-        return str(self.order_key)
 
-
-ORDERS: Final = table_of(Order, "orders", key=("order_key",))
-# The column that each field of Order is read from. Both the ordinary path and the plans use this map.
-COLUMN_OF_FIELD: Final[dict[str, Column]] = {
-    "id": ORDERS["order_key"],
-    "statusChanges": ORDERS["order_key"],
-    **{to_camel_case(column.name): column for column in ORDERS.columns},
-}
-
-
-def order_columns(*selections: Selection | None) -> Columns:
-    """The columns that selections on Order need."""
-    return frozenset(
-        COLUMN_OF_FIELD[name]
-        for selection in selections
-        if selection is not None
-        for name in selection.fields()
-        if name in COLUMN_OF_FIELD
-    )
+ORDERS: Final = Order.table
 
 
 def order_key_of(global_id: str) -> int:
@@ -152,15 +144,8 @@ def order_key_of(global_id: str) -> int:
 
 async def selected_order(info: Info, key: int) -> Order | None:
     """The order with this key, with the columns that the field being resolved selects."""
-    block = await info.context.lookup.order(key, order_columns(Selection.below(info, "Order")))
-    return None if block is None else next(orders_in(block))
-
-
-def orders_in(block: Block) -> Iterator[Order]:
-    """The orders of a block, in the order of its rows."""
-    names = [column.name for column in block.columns]
-    make: Callable[..., Order] = Order
-    return (make(**dict(zip(names, row, strict=True))) for row in block.rows)
+    block = await info.context.lookup.row(ORDERS, (key,), selected_columns(info, ORDERS))
+    return cast("Order | None", row_in(ORDERS, block))
 
 
 _UNKNOWN = "Null if the synced table had no status, or one that is not in the schema."

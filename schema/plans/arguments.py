@@ -20,7 +20,7 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 from strawberry.types.arguments import convert_arguments
 
-from schema.orders.arguments import MAX_LIST_VALUES
+from schema.tables.arguments import MAX_LIST_VALUES
 from schema.scalars import parse_bigint
 
 if TYPE_CHECKING:

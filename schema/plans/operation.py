@@ -10,13 +10,13 @@ from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
-from schema.orders.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
-from schema.orders.statistics import CountPrecision
-from schema.orders.types import order_key_of
+from schema.orders.types import ORDERS, order_key_of
 from schema.permissions import Role
 from schema.plans.arguments import Arguments, UnplannedError, Variables
 from schema.plans.selections import Connection, Found, Selections, Templates, node_of
 from schema.relay.pagination import given, page_request
+from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.tables.pages import CountPrecision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -118,8 +118,8 @@ class _Page:
         """The page that the request asks for."""
         arguments = self.arguments.coerce(values)
         ordering, conditions = self._chosen or (
-            ordering_of(arguments.get("order_by")),
-            conditions_of(arguments.get("filter")),
+            ordering_of(ORDERS, given(arguments.get("order_by"))),
+            conditions_of(ORDERS, given(arguments.get("filter"))),
         )
         if not self.arguments.changing & _FILTER_AND_ORDER:
             self._chosen = ordering, conditions
@@ -141,7 +141,7 @@ class _Page:
         page: JsonPage | None = None
         if self.connection.reads_page(request.size):
             try:
-                page = await context.orders.json_page(request, self.connection.templates, ends=self.connection.ends)
+                page = await context.tables.json_page(request, self.connection.templates, ends=self.connection.ends)
             except ApiError as error:
                 failures.note(("page", request), error)
                 raise
@@ -160,11 +160,11 @@ class _Page:
         total: int | None
         try:
             if estimated:
-                total = await context.orders.estimated_count(conditions)
+                total = await context.tables.estimated_count(ORDERS, conditions)
             else:
-                total = (await context.orders.count(conditions)).count
+                total = (await context.tables.count(ORDERS, conditions)).count
         except ApiError as error:
-            failures.note(("estimate" if estimated else "count", conditions), error)
+            failures.note(("estimate" if estimated else "count", ORDERS, conditions), error)
             raise
         if total is not None and total not in _INTS:
             raise UnplannedError
@@ -244,7 +244,8 @@ class _Plan:
 
     async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
         try:
-            orders = await context.orders.json_orders(keys, self._templates)
+            found = await context.tables.json_rows(ORDERS, [(key,) for key in keys], self._templates)
+            orders = None if found is None else {key: texts for (key,), texts in found.items()}
         except ApiError as error:
             failures.note(("orders",), error)
             raise

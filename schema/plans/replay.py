@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from schema.context import Context
     from schema.errors import ApiError
-    from schema.ports.columns import Columns
-    from schema.ports.orders import OrderStore
-    from schema.ports.values import Block, Conditions, Count, Page, PageRequest
+    from schema.ports.columns import Columns, Table
+    from schema.ports.tables import TableStore
+    from schema.ports.values import Block, Conditions, Count, Key, Ordering, Page, PageRequest
 
 _Call = tuple[Any, ...]
 
@@ -34,14 +34,14 @@ class Failures:
         """A context in which the same calls fail at once with the same errors."""
         if not self._errors:
             return context
-        orders = _FailingStore(context.orders, self._errors)
+        tables = _FailingStore(context.tables, self._errors)
         if error := self._errors.get(("orders",)):
-            return replace(context, orders=orders, new_lookup=lambda: _FailingLookup(error))
-        return replace(context, orders=orders)
+            return replace(context, tables=tables, new_lookup=lambda: _FailingLookup(error))
+        return replace(context, tables=tables)
 
 
 class _FailingStore:
-    def __init__(self, store: OrderStore, errors: dict[_Call, ApiError]) -> None:
+    def __init__(self, store: TableStore, errors: dict[_Call, ApiError]) -> None:
         self._store = store
         self._errors = errors
 
@@ -52,13 +52,13 @@ class _FailingStore:
         self._fail(("page", request))
         return await self._store.page(request, columns)
 
-    async def count(self, conditions: Conditions) -> Count:
-        self._fail(("count", conditions))
-        return await self._store.count(conditions)
+    async def count(self, table: Table, conditions: Conditions) -> Count:
+        self._fail(("count", table, conditions))
+        return await self._store.count(table, conditions)
 
-    async def estimated_count(self, conditions: Conditions) -> int | None:
-        self._fail(("estimate", conditions))
-        return await self._store.estimated_count(conditions)
+    async def estimated_count(self, table: Table, conditions: Conditions) -> int | None:
+        self._fail(("estimate", table, conditions))
+        return await self._store.estimated_count(table, conditions)
 
     def _fail(self, call: _Call) -> None:
         if error := self._errors.get(call):
@@ -69,8 +69,14 @@ class _FailingLookup:
     def __init__(self, error: ApiError) -> None:
         self._error = error
 
-    async def order(self, key: int, columns: Columns) -> Block | None:  # noqa: ARG002 # the port's
+    async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:  # noqa: ARG002 # the port's
         raise self._error
 
-    async def orders(self, keys: Iterable[int], columns: Columns) -> list[Block | None]:  # noqa: ARG002 # the port's
+    async def rows(self, table: Table, keys: Iterable[Key], columns: Columns) -> list[Block | None]:  # noqa: ARG002 # the port's
+        raise self._error
+
+    async def page(self, parent: object, request: PageRequest, columns: Columns) -> Page:  # noqa: ARG002 # the port's
+        raise self._error
+
+    async def count(self, parent: object, ordering: Ordering, conditions: Conditions) -> int:  # noqa: ARG002 # the port's
         raise self._error

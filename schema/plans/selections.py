@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from graphql import GraphQLEnumType, GraphQLNonNull, GraphQLObjectType, OperationDefinitionNode, get_named_type
 from graphql.execution.collect_fields import FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
+from strawberry.utils.str_converters import to_snake_case
 
-from schema.orders.types import COLUMN_OF_FIELD, ORDERS
+from schema.orders.types import ORDERS
 from schema.plans.arguments import UnplannedError
 from schema.ports.templates import MOST_SLOTS, Form, JsonPage, Slot, Template
 from schema.relay.pagination import encode_cursor
@@ -137,7 +138,12 @@ def slots_of(schema: GraphQLSchema) -> dict[str, Slot]:
     """The slot of each scalar field of an order, by the field's name."""
     order = schema.type_map["Order"]
     fields: dict[str, GraphQLField] = order.fields if isinstance(order, GraphQLObjectType) else {}
-    slots = {name: _slot(COLUMN_OF_FIELD[name], field) for name, field in fields.items() if name in COLUMN_OF_FIELD}
+    by_field = {column.name: column for column in ORDERS.columns}
+    slots = {
+        name: _slot(by_field[attribute], field)
+        for name, field in fields.items()
+        if (attribute := to_snake_case(name)) in by_field
+    }
     return {**{name: slot for name, slot in slots.items() if slot}, "id": Slot(ORDERS["order_key"], Form.GLOBAL_ID)}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Kind(Enum):
@@ -31,16 +31,37 @@ class Column:
         stored: the column's name in the database; None if the value is computed.
         kind: what it holds.
         merged: whether changes through this API decide its value. It has no index, and PostgreSQL knows nothing of it.
+        may_hide: whether a deployment may leave it out of the schema. The table then need not have it.
     """
 
     name: str
     stored: str | None
     kind: Kind
     merged: bool = False
+    may_hide: bool = False
 
     def __repr__(self) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation of a table: of each row, to the rows of the target whose column `there` equals the row's `here`.
+
+    Attributes:
+        target: the name of the target table.
+        here: the name of the table's column.
+        there: the name of the target's column. For a relation to one row it is the target's key.
+        many: whether a row may have many of them, which are then read in pages.
+        listed: whether all of the many are read at once, because there are few.
+    """
+
+    target: str
+    here: str
+    there: str
+    many: bool
+    listed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +70,34 @@ class Table:
 
     Attributes:
         name: in settings and messages, for example "orders".
-        type_name: its type in the schema.
+        make: makes an object of the table's type in the schema from the values of its columns, by name.
         columns: in the order of the type's fields.
         key: the columns of its primary key.
+        source: the name of the source table in the lakehouse.
+        relations: by the attribute of the table's type.
+        needs: for each field of the type, by its name in the schema, the columns that it is resolved from.
+        sorts: the columns by which pages of the table can be sorted. The first is that of the key.
+        filters: the columns that pages can be filtered by.
     """
 
     name: str
     type_name: str
+    make: Callable[..., Any]
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
+    source: str
+    relations: Mapping[str, Relation]
+    needs: Mapping[str, tuple[Column, ...]]
+    sorts: tuple[Column, ...]
+    filters: tuple[Column, ...]
 
     def __getitem__(self, name: str) -> Column:
         """The column with this name."""
         return self._by_name[name]
+
+    def __repr__(self) -> str:
+        """Its name."""
+        return self.name
 
     @cached_property
     def _by_name(self) -> Mapping[str, Column]:

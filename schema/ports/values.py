@@ -1,4 +1,4 @@
-"""The values that the ports of orders take and return."""
+"""The values that the ports of tables take and return."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = tuple[ColumnValue, ...]
 
 
 class Operator(Enum):
-    """How a condition compares. IN takes a tuple of values; an empty tuple matches no order."""
+    """How a condition compares. IN takes a tuple of values; an empty tuple matches no row."""
 
     EQ = "eq"
     IN = "in_"
@@ -29,6 +29,7 @@ class Operator(Enum):
     GTE = "gte"
     LT = "lt"
     LTE = "lte"
+    STARTS_WITH = "starts_with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,14 @@ Conditions = tuple[Condition, ...]
 class Ordering:
     """A total order of a table: by `column`, then by the table's key, all in the same direction.
 
-    Null in `column` sorts last when ascending and first when descending.
+    Null in `column` sorts last when ascending and first when descending. Text sorts by its code points.
+    If there is `within`, it is an order of the rows with one value in that column: of the rows that belong to a parent.
     """
 
     table: Table
     column: Column
     descending: bool = False
+    within: Column | None = None
 
     @property
     def by_key(self) -> bool:
@@ -73,9 +76,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page of at most `size` orders after `position`, or before it if `backward`.
+    """A page of at most `size` rows after `position`, or before it if `backward`.
 
-    The rows of the answer are in the ordering either way. `look_back` also asks whether there is any order at
+    The rows of the answer are in the ordering either way. `look_back` also asks whether there is any row at
     `position` or on its other side.
     """
 
@@ -97,9 +100,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of orders.
+    """A page of rows.
 
-    `more_ahead` says whether more orders follow in the direction of paging, `any_behind` whether there are any in the
+    `more_ahead` says whether more rows follow in the direction of paging, `any_behind` whether there are any in the
     other direction. Behind a numbered page are the orders that its number skips.
     """
 
@@ -109,12 +112,12 @@ class Page:
 
 
 # The page of a query that needs nothing from it: nothing was read.
-NO_ORDERS: Final = Page(Block((), ()), more_ahead=False, any_behind=False)
+NO_ROWS: Final = Page(Block((), ()), more_ahead=False, any_behind=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of orders, and when they were counted."""
+    """A number of rows, and when they were counted."""
 
     count: int
     as_of: datetime

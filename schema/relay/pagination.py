@@ -19,17 +19,20 @@ from schema.scalars import sort_date
 
 if TYPE_CHECKING:
     from schema.context import PageLimits
-    from schema.ports.columns import Table
+    from schema.ports.columns import Column, Table
 
 NodeT = TypeVar("NodeT")
 
 CURSOR_VERSION = 1
 _CHANGES = "changes"
-# Longer than any cursor that we issue: the longest holds two numbers of 19 digits and a price.
-_CURSOR_MAX_CHARACTERS = 200
-# Every value that PostgreSQL's numeric can hold, because every order has a cursor.
+_UNNAMED = "orders"
+# Longer than any cursor that we issue. One by key, date or price holds at most four numbers of 19 digits and a price.
+_CURSOR_MAX_CHARACTERS = 300
+# A cursor by a text holds the text.
+_TEXT_CURSOR_MAX_CHARACTERS = 8_192
+# Every value that PostgreSQL's numeric can hold, because every row has a cursor.
 _NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
-_KEY_CURSOR = re.compile(rb'\[%d,"([a-z_]+[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
+_KEY_CURSOR = re.compile(rb'\[%d,"([a-z_.]+[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
 
 
@@ -104,8 +107,9 @@ def page_request(
     after: str | None,
     last: int | None,
     before: str | None,
+    parent: object = None,
 ) -> PageRequest:
-    """The page that Relay's four arguments ask for.
+    """The page that Relay's four arguments ask for, of the rows that belong to the parent if there is one.
 
     Raises:
         InputError: PAGE_ARGUMENTS_CONFLICT, PAGE_SIZE_INVALID, CURSOR_INVALID, CURSOR_ORDER_MISMATCH.
@@ -115,7 +119,7 @@ def page_request(
         ordering=ordering,
         conditions=conditions,
         size=window.size,
-        position=None if window.cursor is None else decode_cursor(window.cursor, ordering),
+        position=None if window.cursor is None else decode_cursor(window.cursor, ordering, parent),
         backward=window.backward,
     )
 
@@ -146,30 +150,35 @@ def page_window(
     return Window(size, before if backward else after, backward)
 
 
-def encode_cursor(ordering: Ordering, value: object, key: Key) -> str:
-    """The opaque cursor of the row with this sort value and key."""
-    parts: list[object] = [CURSOR_VERSION, _ordering_name(ordering), *key]
+def encode_cursor(ordering: Ordering, value: object, key: Key, parent: object = None) -> str:
+    """The opaque cursor of the row with this sort value and key, in the list of its parent if it has one."""
+    parts: list[object] = [CURSOR_VERSION, _ordering_name(ordering)]
+    if ordering.within is not None:
+        parts.append(parent)
+    parts += key
     if not ordering.by_key:
         parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
     return opaque(parts)
 
 
 def cursor_start(ordering: Ordering) -> str:
-    """The start of every cursor of an ordering, before the key and the value, not yet encoded."""
+    """The start of every cursor of an ordering, before the parent, the key and the value, not yet encoded."""
     return f'[{CURSOR_VERSION},"{_ordering_name(ordering)}",'
 
 
-def decode_cursor(cursor: str, ordering: Ordering) -> Position:
+def decode_cursor(cursor: str, ordering: Ordering, parent: object = None) -> Position:
     """The position that a cursor holds.
 
     Raises:
-        InputError: CURSOR_INVALID if this API did not issue it, CURSOR_ORDER_MISMATCH if it belongs to
-            another ordering.
+        InputError: CURSOR_INVALID if this API did not issue it for this list, CURSOR_ORDER_MISMATCH if it belongs to
+            another ordering of it.
     """
     try:
-        return _key_position(cursor, ordering) or _position(cursor, ordering)
+        return _key_position(cursor, ordering) or _position(cursor, ordering, parent)
     except (ValueError, RecursionError) as error:
-        raise InputError(Reason.CURSOR_INVALID, "The cursor was not issued by this API, or is damaged.") from error
+        raise InputError(
+            Reason.CURSOR_INVALID, "The cursor was not issued by this API for this list, or is damaged."
+        ) from error
 
 
 # All subscribers are told the cursor of the same change at about the same time.
@@ -212,7 +221,8 @@ def _change(cursor: str) -> FeedPlace:
 
 def opaque(parts: list[object]) -> str:
     """The text of a cursor that holds these parts."""
-    return _encoded(json.dumps(parts, separators=(",", ":")).encode())
+    # PostgreSQL writes cursors too, and does not escape what is not ASCII.
+    return _encoded(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _encoded(text: bytes) -> str:
@@ -221,7 +231,9 @@ def _encoded(text: bytes) -> str:
 
 def _key_position(cursor: str, ordering: Ordering) -> Position | None:
     """`_position` for the simplest and most common cursors, at a fifth of the cost; None for any other cursor."""
-    if not ordering.by_key or len(ordering.table.key) > 1 or len(cursor) > _CURSOR_MAX_CHARACTERS:
+    if not ordering.by_key or ordering.within is not None or len(ordering.table.key) > 1:
+        return None
+    if len(cursor) > _CURSOR_MAX_CHARACTERS:
         return None
     text = base64.urlsafe_b64decode(f"{cursor}==")
     match = _KEY_CURSOR.fullmatch(text)
@@ -231,11 +243,13 @@ def _key_position(cursor: str, ordering: Ordering) -> Position | None:
     return Position(value=None, key=(key,)) if key in _BIGINT else None
 
 
-def _position(cursor: str, ordering: Ordering) -> Position:
-    version, name, *rest = cursor_parts(cursor)
+def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
+    by_text = ordering.column.kind is Kind.TEXT
+    longest = _TEXT_CURSOR_MAX_CHARACTERS if by_text else _CURSOR_MAX_CHARACTERS
+    version, name, *rest = cursor_parts(cursor, longest=longest)
     if version != CURSOR_VERSION or not isinstance(name, str):
         raise ValueError(cursor)
-    if name not in _ordering_names(ordering.table):
+    if name not in _ordering_names(ordering.table, ordering.within):
         raise ValueError(cursor)
     if name != _ordering_name(ordering):
         raise InputError(
@@ -243,13 +257,17 @@ def _position(cursor: str, ordering: Ordering) -> Position:
             f"The cursor was issued for another `orderBy` than {ordering.column.name.upper()} "
             f"{'DESC' if ordering.descending else 'ASC'}. Use that `orderBy`, or start again without a cursor.",
         )
+    if ordering.within is not None:
+        of, *rest = rest
+        if of != parent:
+            raise ValueError(cursor)
     width = len(ordering.table.key)
     key = tuple(part for part in rest[:width] if type(part) is int and part in _BIGINT)
     if len(key) != width:
         raise ValueError(cursor)
     value = _sort_value(ordering, rest[width:])
     # Only the exact encoding that we issue is accepted: each position has one cursor.
-    if encode_cursor(ordering, value, key) != cursor:
+    if encode_cursor(ordering, value, key, parent) != cursor:
         raise ValueError(cursor)
     return Position(value=value, key=key)
 
@@ -270,13 +288,16 @@ def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[
 
 
 def _ordering_name(ordering: Ordering) -> str:
-    return f"{ordering.column.name}{'-' if ordering.descending else '+'}"
+    # A cursor of orders names no table: there was no other one when the first of them were issued.
+    table = "" if ordering.table.name == _UNNAMED and ordering.within is None else f"{ordering.table.name}."
+    within = "" if ordering.within is None else f"{ordering.within.name}."
+    return f"{table}{within}{ordering.column.name}{'-' if ordering.descending else '+'}"
 
 
 @lru_cache(maxsize=64)
-def _ordering_names(table: Table) -> frozenset[str]:
+def _ordering_names(table: Table, within: Column | None) -> frozenset[str]:
     return frozenset(
-        _ordering_name(Ordering(table, column, descending=descending))
+        _ordering_name(Ordering(table, column, descending=descending, within=within))
         for column in table.columns
         for descending in (False, True)
     )
@@ -294,6 +315,10 @@ def _sort_value(ordering: Ordering, rest: list[object]) -> object:
         raise ValueError(text)  # noqa: TRY004 # as above
     if ordering.column.kind is Kind.DATE:
         return sort_date(text)
+    if ordering.column.kind is Kind.TEXT:
+        if "\0" in text:
+            raise ValueError(text)
+        return text
     number = Decimal(text) if _NUMERIC.fullmatch(text) else None
     # PostgreSQL has no negative zero.
     if number is None or (number.is_zero() and number.is_signed()):

@@ -1,0 +1,148 @@
+"""The customer: its type, its pages, and its root fields."""
+
+from __future__ import annotations
+
+from decimal import Decimal  # noqa: TC003 # Strawberry reads the annotations at run time
+from enum import Enum
+from typing import Any
+
+import strawberry
+
+from schema.scalars import BigInt  # noqa: TC001 # as above
+from schema.tables.arguments import EQ, IN, INDEXED, UNINDEXED, CustomerKeyFilter, SortDirection
+from schema.tables.declaration import column, has_table, unseen
+from schema.tables.fields import root_page, root_row, to_many, to_one
+from schema.tables.pages import TableConnection
+from schema.tables.rows import Row
+
+
+@strawberry.enum(description="The market segment of a customer.")
+class MarketSegment(Enum):
+    """TPC-H's market segments. A value is the stored one."""
+
+    AUTOMOBILE = strawberry.enum_value("AUTOMOBILE", description="Stored as `AUTOMOBILE`.")
+    BUILDING = strawberry.enum_value("BUILDING", description="Stored as `BUILDING`.")
+    FURNITURE = strawberry.enum_value("FURNITURE", description="Stored as `FURNITURE`.")
+    HOUSEHOLD = strawberry.enum_value("HOUSEHOLD", description="Stored as `HOUSEHOLD`.")
+    MACHINERY = strawberry.enum_value("MACHINERY", description="Stored as `MACHINERY`.")
+
+
+@has_table(
+    "customers",
+    source="customer",
+    key=("customer_key",),
+    sorts=("name", "account_balance"),
+    filters=("customer_key", "name", "market_segment", "nation_key"),
+)
+@strawberry.type(description="A customer, as last synced from the lakehouse.")
+class Customer(Row):
+    """One customer."""
+
+    customer_key: BigInt = column("The customer's key. Keys are unique but not consecutive.", "c_custkey")
+    name: str = column("The customer's name, for example `Customer#000000001`.", "c_name")
+    address: str = column("The customer's address.", "c_address", may_hide=True)
+    nation_key: int = unseen("c_nationkey")
+    phone: str = column("The customer's phone number.", "c_phone", may_hide=True)
+    account_balance: Decimal = column("The balance of the customer's account, exact. It may be negative.", "c_acctbal")
+    market_segment: MarketSegment = column("The market segment of the customer.", "c_mktsegment")
+    comment: str = column("A free-text comment.", "c_comment", may_hide=True)
+    nation: Any = to_one(
+        "nations",
+        "The customer's nation. Null while it is not in its synced table.",
+        here="nation_key",
+        there="nation_key",
+    )
+    orders: Any = to_many(
+        "orders", "The customer's orders, page by page.", here="customer_key", there="customer_key"
+    )
+
+
+@strawberry.type(description="A page of customers, and the number of all matching customers.")
+class CustomerConnection(TableConnection[Customer]):
+    """Relay's connection of customers."""
+
+
+@strawberry.enum(
+    description="The fields that customers can be sorted by. Customers with equal values are sorted by customer key."
+)
+class CustomerSortField(Enum):
+    """A value is the name of the column to sort by."""
+
+    CUSTOMER_KEY = strawberry.enum_value("customer_key", description="By the customer's key. This is the default.")
+    NAME = strawberry.enum_value("name", description="By the customer's name, in the order of Unicode's code points.")
+    ACCOUNT_BALANCE = strawberry.enum_value("account_balance", description="By the balance of the customer's account.")
+
+
+@strawberry.input(description="How to sort customers. A cursor is valid only for the `orderBy` it was issued for.")
+class CustomerOrderBy:
+    """The orderBy argument."""
+
+    field: CustomerSortField | None = strawberry.field(
+        default=CustomerSortField.CUSTOMER_KEY,
+        description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
+    )
+    direction: SortDirection | None = strawberry.field(
+        default=SortDirection.ASC, description="The direction of sorting."
+    )
+
+
+@strawberry.input(description="Conditions on a customer's name. All of them must hold.")
+class CustomerNameFilter:
+    """Conditions on c_name."""
+
+    eq: str | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    starts_with: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Starts with this text. Capital and small letters are different."
+    )
+
+
+@strawberry.input(description="Conditions on a market segment. All of them must hold.")
+class MarketSegmentFilter:
+    """Conditions on c_mktsegment."""
+
+    eq: MarketSegment | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[MarketSegment] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
+
+
+@strawberry.input(description="Conditions on a nation key. All of them must hold.")
+class NationKeyFilter:
+    """Conditions on c_nationkey."""
+
+    eq: int | None = strawberry.field(default=strawberry.UNSET, description=EQ)
+    in_: list[int] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
+
+
+@strawberry.input(
+    description=(
+        "Which customers to return: those that satisfy all conditions. A condition that is absent, `null` or an empty "
+        "object `{}` restricts nothing; `in: []` matches no customer."
+    )
+)
+class CustomerFilter:
+    """The filter argument. An attribute has the name of the column that it restricts."""
+
+    customer_key: CustomerKeyFilter | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {INDEXED}"
+    )
+    name: CustomerNameFilter | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Conditions on `name`. {INDEXED}"
+    )
+    market_segment: MarketSegmentFilter | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Conditions on `marketSegment`. {UNINDEXED}"
+    )
+    nation_key: NationKeyFilter | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Conditions on the key of the customer's nation. {INDEXED}"
+    )
+
+
+@strawberry.type
+class Queries:
+    """The root fields of customers."""
+
+    customer: Any = root_row(
+        "customers", "The customer with this key, or null if there is none.", key="customer_key"
+    )
+    customers: Any = root_page(
+        "customers",
+        "Customers, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`.",
+    )

@@ -1,0 +1,37 @@
+"""The nation: its type and its root field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+
+from schema.tables.declaration import column, has_table, unseen
+from schema.tables.fields import root_list, to_many, to_one
+from schema.tables.rows import Row
+
+
+@has_table("nations", source="nation", key=("nation_key",))
+@strawberry.type(description="A nation, as last synced from the lakehouse.")
+class Nation(Row):
+    """One nation."""
+
+    nation_key: int = column("The nation's key.", "n_nationkey")
+    name: str = column("The nation's name, for example `FRANCE`.", "n_name")
+    region_key: int = unseen("n_regionkey")
+    region: Any = to_one(
+        "regions",
+        "The region of the nation. Null while it is not in its synced table.",
+        here="region_key",
+        there="region_key",
+    )
+    customers: Any = to_many(
+        "customers", "The customers of the nation, page by page.", here="nation_key", there="nation_key"
+    )
+
+
+@strawberry.type
+class Queries:
+    """The root field of nations."""
+
+    nations: Any = root_list("nations", "All nations, by key. At most 1,000.")

@@ -1,0 +1,80 @@
+"""The tables of the graph: where the type of each is declared. Types refer to one another, so they are found by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import strawberry
+
+if TYPE_CHECKING:
+    from schema.ports.columns import Table
+    from schema.tables.pages import TableConnection
+    from schema.tables.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Where a type of the graph is declared.
+
+    Its module also has its connection, its filter and its `orderBy`, if it has any, and the class `Queries` with its
+    root fields.
+
+    Attributes:
+        type_name: the name of the type.
+        module: the module.
+        filter: the name of the input type of its filter; None if its pages have no filter.
+        order_by: the name of the input type of its order; None if its pages have one order only.
+    """
+
+    type_name: str
+    module: str
+    filter: str | None = None
+    order_by: str | None = None
+
+    @property
+    def type(self) -> type[Row]:
+        """The type."""
+        return _attribute(self.module, self.type_name)  # type: ignore[no-any-return] # found by its name
+
+    @property
+    def table(self) -> Table:
+        """Its table."""
+        return self.type.table
+
+    @property
+    def queries(self) -> type | None:
+        """The class with its root fields; None if it has none."""
+        return getattr(import_module(self.module), "Queries", None)
+
+    @property
+    def connection_name(self) -> str:
+        """The name of its connection."""
+        return f"{self.type_name}Connection"
+
+    @property
+    def connection(self) -> type[TableConnection[Any]]:
+        """Its connection."""
+        return _attribute(self.module, self.connection_name)  # type: ignore[no-any-return] # as above
+
+    def lazy(self, name: str) -> Any:
+        """An annotation that names a type of the module, which need not be imported yet."""
+        return Annotated[name, strawberry.lazy(self.module)]
+
+
+ORDERS_NAME: Final = "orders"
+REGISTERED: Final[dict[str, Declared]] = {
+    ORDERS_NAME: Declared("Order", "schema.orders.queries", "OrderFilter", "OrderOrder"),
+    "customers": Declared("Customer", "schema.graph.customers", "CustomerFilter", "CustomerOrderBy"),
+    "line_items": Declared("LineItem", "schema.graph.line_items"),
+    "parts": Declared("Part", "schema.graph.parts"),
+    "nations": Declared("Nation", "schema.graph.nations"),
+    "regions": Declared("Region", "schema.graph.regions"),
+}
+
+
+@cache
+def _attribute(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
