@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
+from schema.graph import TABLES
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
 from server.changes.feed import PostgresFeed
@@ -42,10 +43,11 @@ from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.store import SqlOrderLookup, SqlOrderStore
+from server.orders.store import ServedOrders
+from server.process.graph import Graph
 from server.settings import Settings
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
-OpenStore = Callable[..., tuple[SqlOrderStore, Context]]
+OpenStore = Callable[..., tuple[ServedOrders, Context]]
 LogLines = Callable[[], list[dict[str, Any]]]
 
 _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|transaction isolation", re.IGNORECASE)
@@ -138,7 +140,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
     """Make a store, and a context with it, on the table and the app schema that the test chooses."""
     settings = patient_settings(orders_url)
 
-    def open_(
+    def open_(  # noqa: PLR0913 # a test names those that it needs
         table: str = "public.orders_synced",
         *,
         engines: Engines = engines,
@@ -148,8 +150,9 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         feed_url: str = orders_url,
         feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
+        tables: Mapping[str, str] = MappingProxyType({}),
         **limits: int,
-    ) -> tuple[SqlOrderStore, Context]:
+    ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
         measurement = Measurement(engines.aggregates, orders.qualified_name)
@@ -157,17 +160,20 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
-        reader = Reader(orders, readiness)
         absent = LateDatabase(orders_url)
         unmade = Migrations(create_migration_engine(settings, absent), app_schema)
         own = OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))
         audit = AuditLog(AuditTable(own))
-        store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl, statistics=measurement.statistics)
+        store = ServedOrders(
+            engines, Reader(orders, readiness), aggregate_ttl=aggregate_ttl, statistics=measurement.statistics
+        )
+        graph = Graph(tables, engines, readiness, None, orders, store)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
+            tables=graph.store,
             orders=store,
-            new_lookup=lambda: SqlOrderLookup(engines, reader),
+            new_lookup=graph.new_lookup,
             statuses=SqlStatusWriter(
                 engines.writes, orders, WriteStatements(changes), migrations, readiness, retention=retention
             ),
@@ -191,7 +197,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
 @pytest.fixture(scope="session")
 def execute(open_store: OpenStore) -> Execute:
     """Run a document against a table, and return the response as the server would send it."""
-    schema = build_schema(limits=DocumentLimits(root_mutations=10))
+    schema = build_schema(tables=TABLES, limits=DocumentLimits(root_mutations=10))
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
@@ -208,7 +214,7 @@ def execute(open_store: OpenStore) -> Execute:
 def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
     """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
     documents = DocumentCache()
-    schema = build_schema(documents=documents, plans=True)
+    schema = build_schema(tables=TABLES, documents=documents, plans=True)
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object

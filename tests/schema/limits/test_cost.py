@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from schema.limits.formulas import Formula
 
-SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
+SCHEMA = build_schema(tables=TABLES)._schema  # noqa: SLF001 # Strawberry has no public way to it
 PAGES = PageLimits(default=50, maximum=1_000)
 SCALARS = " ".join(
     name

@@ -20,7 +20,7 @@ from server.http.error_response import present
 if TYPE_CHECKING:
     from tests.server.conftest import Execute, OpenStore
 
-SCHEMA = build_schema()
+SCHEMA = build_schema(tables=TABLES)
 CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it
 ARGUMENTS = {
     "order": "(orderKey: 1)",
@@ -53,6 +53,7 @@ ARGUMENTS = {
 }
 # A key that an object of the type may have.
 KEYS = {
+    "LineItem": "1:1",
     "DatabaseInstance": "orders-pg",
     "DatabaseCatalog": "orders",
     "SyncedTable": "orders.public.orders_synced",
