@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from server.local.environment import PROJECT_ENDPOINT
-from server.settings.tables import parse_tables
+from server.settings.graph import parse_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -255,9 +255,7 @@ async def test_all_mistakes_are_reported_at_once() -> None:
     assert len(told) == len(given) + 1
 
 
-@pytest.mark.parametrize(
-    "mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureIndexes"]
-)
+@pytest.mark.parametrize("mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureIndexes"])
 async def test_a_missing_name_is_a_mistake(mutation: str) -> None:
     """If neither the input nor the settings have it, the mistake names both."""
     administration = RecordingAdministration(UNSET)
