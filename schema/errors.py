@@ -352,6 +352,13 @@ class Reason(Enum):
         "The orders table is missing, lacks a column (`/readyz` says which), or is empty while a sync fills it.",
         retry=True,
     )
+    TABLE_UNAVAILABLE = Kind(
+        Code.SERVICE_UNAVAILABLE,
+        503,
+        "A table beside the orders is missing, lacks a column (`/readyz` says which), or is being replaced by a sync. "
+        "Only its own fields fail.",
+        retry=True,
+    )
     CHANGES_UNAVAILABLE = Kind(
         Code.SERVICE_UNAVAILABLE,
         503,

@@ -58,10 +58,11 @@ _ADMINISTERED: Final[
 }
 # How many of them are looked up at once for a field. The platform limits the calls of all callers together.
 _AT_ONCE: Final = 4
-_ROWS: Final[dict[str, type[Row]]] = {declared.type_name: declared.type for declared in REGISTERED.values()}
+_ROWS: Final[dict[str, type[Row]]] = {declared.type_name: declared.row for declared in REGISTERED.values()}
 NODE_TYPES: Final[dict[str, type[Node]]] = {
     **_ROWS,
-    **{kind.__name__: kind for kind in (OrderStatusChange, *_ADMINISTERED)},
+    OrderStatusChange.__name__: OrderStatusChange,
+    **{kind.__name__: kind for kind in _ADMINISTERED},
 }
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
 
@@ -184,7 +185,7 @@ def _key_or_error(info: Info, global_id: str) -> _NodeKey | ApiError:
 
 def _is_served(info: Info, kind: type[Row]) -> bool:
     """Whether the schema has the type."""
-    return kind.table.type_name in info.schema._schema.type_map  # type: ignore[attr-defined] # noqa: SLF001 # Strawberry has no public way to it
+    return kind.table.type_name in info.schema._schema.type_map  # noqa: SLF001 # Strawberry has no public way to it
 
 
 def _node_key(info: Info, global_id: str) -> _NodeKey:

@@ -13,6 +13,4 @@ if TYPE_CHECKING:
     from schema.ports.columns import Table
 
 # The tables that a deployment may serve beside the orders, by their names in settings.
-TABLES: Final[dict[str, Table]] = {
-    name: declared.table for name, declared in REGISTERED.items() if name != ORDERS_NAME
-}
+TABLES: Final[dict[str, Table]] = {name: declared.table for name, declared in REGISTERED.items() if name != ORDERS_NAME}

@@ -52,9 +52,7 @@ class Customer(Row):
         here="nation_key",
         there="nation_key",
     )
-    orders: Any = to_many(
-        "orders", "The customer's orders, page by page.", here="customer_key", there="customer_key"
-    )
+    orders: Any = to_many("orders", "The customer's orders, page by page.", here="customer_key", there="customer_key")
 
 
 @strawberry.type(description="A page of customers, and the number of all matching customers.")
@@ -139,9 +137,7 @@ class CustomerFilter:
 class Queries:
     """The root fields of customers."""
 
-    customer: Any = root_row(
-        "customers", "The customer with this key, or null if there is none.", key="customer_key"
-    )
+    customer: Any = root_row("customers", "The customer with this key, or null if there is none.", key="customer_key")
     customers: Any = root_page(
         "customers",
         "Customers, page by page (Relay). Page forward with `first` and `after`, backward with `last` and `before`.",

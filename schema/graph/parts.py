@@ -28,7 +28,10 @@ class Part(Row):
     retail_price: Decimal = column("The retail price of the part, exact.", "p_retailprice")
     comment: str = column("A free-text comment.", "p_comment", may_hide=True)
     line_items: Any = to_many(
-        "line_items", "The line items of this part, in the order of their orders' keys.", here="part_key", there="part_key"
+        "line_items",
+        "The line items of this part, in the order of their orders' keys.",
+        here="part_key",
+        there="part_key",
     )
 
 

@@ -31,10 +31,12 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.tables.arguments import conditions_of, ordering_of
 from schema.tables.fields import root_page, root_row
 from schema.tables.rows import columns_of, rows_in, selected_columns
+
+# The registry finds the types of orders here (schema/tables/registry.py).
+__all__ = ["Order", "OrderConnection", "OrderFilter", "OrderOrder", "Queries"]
 
 _Filter = Annotated[
     OrderFilter | None,

@@ -94,7 +94,7 @@ class Order(Row):
         description=(
             "The changes of this order's status through this API, oldest first; `last: 3` gives the latest three. "
             "For all orders of a page they are read in one SQL statement."
-        )
+        ),
     )
     async def status_changes(  # Relay's four arguments
         self,

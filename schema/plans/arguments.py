@@ -20,8 +20,8 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 from strawberry.types.arguments import convert_arguments
 
-from schema.tables.arguments import MAX_LIST_VALUES
 from schema.scalars import parse_bigint
+from schema.tables.arguments import MAX_LIST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Kind(Enum):
@@ -98,6 +98,11 @@ class Table:
     def __repr__(self) -> str:
         """Its name."""
         return self.name
+
+    def in_order(self, columns: Iterable[Column]) -> tuple[Column, ...]:
+        """These columns in the order of the type's fields, so that one selection always makes the same statement."""
+        wanted = set(columns)
+        return tuple(column for column in self.columns if column in wanted)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Column]:

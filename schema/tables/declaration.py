@@ -44,9 +44,7 @@ class _Stored(NamedTuple):
     shown: bool
 
 
-def column(
-    description: str, stored: str | None = None, *, merged: bool = False, may_hide: bool = False
-) -> Any:
+def column(description: str, stored: str | None = None, *, merged: bool = False, may_hide: bool = False) -> Any:
     """A field that holds a column.
 
     Args:

@@ -25,8 +25,9 @@ from schema.tables.registry import REGISTERED
 from schema.tables.rows import row_in, rows_in, selected_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from strawberry.extensions import FieldExtension
     from strawberry.types.field import StrawberryField
 
     from schema.context import PageLimits
@@ -119,7 +120,7 @@ def to_list(target: str, description: str, *, here: str, there: str) -> Any:
         page = await info.context.lookup.page(parent, all_rows(table, there), selected_columns(info, table))
         return rows_in(table, page.block)
 
-    type_ = list[declared.lazy(declared.type_name)]  # type: ignore[misc] # an annotation made at run time
+    type_ = list[declared.lazy(declared.type_name)]  # type: ignore[misc, valid-type] # an annotation made at run time
     return _field(resolve, (), description, type_, relates(Relation(target, here, there, many=True, listed=True)))
 
 
@@ -163,7 +164,7 @@ def root_list(target: str, description: str) -> Any:
         page = await info.context.tables.page(all_rows(table), selected_columns(info, table))
         return rows_in(table, page.block)
 
-    type_ = list[declared.lazy(declared.type_name)] | None  # type: ignore[misc] # as above
+    type_ = list[declared.lazy(declared.type_name)] | None  # type: ignore[misc, valid-type] # as above
     return _root_field(resolve, (), description, type_, Root(target, Reads.LIST))
 
 
@@ -244,12 +245,12 @@ def _field(
     description: str,
     type_: Any,
     metadata: Mapping[str, object],
-    extensions: tuple[Requires, ...] = (),
+    extensions: Sequence[FieldExtension] = (),
 ) -> Any:
     """A field with this resolver. Strawberry takes the arguments from the resolver's signature."""
     place = inspect.Parameter.POSITIONAL_OR_KEYWORD
     own = (inspect.Parameter("self", place), inspect.Parameter("info", place, annotation=Info))
     resolve.__signature__ = inspect.Signature([*own, *arguments])  # type: ignore[attr-defined] # as inspect documents
     return strawberry.field(
-        resolver=resolve, description=description, graphql_type=type_, metadata=metadata, extensions=extensions
+        resolver=resolve, description=description, graphql_type=type_, metadata=metadata, extensions=[*extensions]
     )

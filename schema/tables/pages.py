@@ -114,7 +114,7 @@ async def read_connection(
 
     Nothing is read if nothing that is selected needs the page.
     """
-    connection = declared.connection
+    connection: type[TableConnection[Any]] = declared.connection
     reading = _reading(info, declared, request)
     if reading is None:
         return connection.of(request, NO_ROWS, with_cursors=False, parent=parent)

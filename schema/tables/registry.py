@@ -1,4 +1,4 @@
-"""The tables of the graph: where the type of each is declared. Types refer to one another, so they are found by name."""
+"""The tables of the graph, and where the type of each is declared. Types refer to one another: by these names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import strawberry
 
 if TYPE_CHECKING:
     from schema.ports.columns import Table
-    from schema.tables.pages import TableConnection
     from schema.tables.rows import Row
 
 
@@ -35,14 +34,14 @@ class Declared:
     order_by: str | None = None
 
     @property
-    def type(self) -> type[Row]:
+    def row(self) -> type[Row]:
         """The type."""
         return _attribute(self.module, self.type_name)  # type: ignore[no-any-return] # found by its name
 
     @property
     def table(self) -> Table:
         """Its table."""
-        return self.type.table
+        return self.row.table
 
     @property
     def queries(self) -> type | None:
@@ -55,9 +54,9 @@ class Declared:
         return f"{self.type_name}Connection"
 
     @property
-    def connection(self) -> type[TableConnection[Any]]:
-        """Its connection."""
-        return _attribute(self.module, self.connection_name)  # type: ignore[no-any-return] # as above
+    def connection(self) -> Any:
+        """Its connection, a TableConnection."""
+        return _attribute(self.module, self.connection_name)
 
     def lazy(self, name: str) -> Any:
         """An annotation that names a type of the module, which need not be imported yet."""

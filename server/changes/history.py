@@ -19,7 +19,7 @@ from server.db.driver import spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
 from server.http.read_requirement import note_load
 from server.observability.log_setup import silence_failure
-from server.tables.read_connection import ReadConnection
+from server.tables.reading.read_connection import ReadConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

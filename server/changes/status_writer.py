@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from server.db.migrate import Migrations
     from server.db.pool import Pool
     from server.orders.orders_table import OrdersTable
-    from server.tables.readiness import Readiness
+    from server.tables.reading.readiness import Readiness
 
 # Deadlock, serialization failure: PostgreSQL has rolled back one transaction so that the other can go on.
 _DEADLOCK: Final = frozenset({"40P01", "40001"})

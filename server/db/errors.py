@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Final, NamedTuple
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -16,13 +17,13 @@ QUERY_CANCELED = "57014"
 # A read-only transaction: the primary has become a standby, as in a failover.
 _READ_ONLY = "25006"
 _TABLE_STATES = {
-    "42P01": "The orders table does not exist.",
-    "3F000": "The schema of the orders table does not exist.",
-    "42703": "The orders table lacks a column.",
-    "42804": "The orders table has a column of another type.",
-    "55P03": "The orders table is locked, as it is while a sync replaces it.",
-    "55000": "The orders table has not been filled yet.",
-    "42501": "The server's role may not read the orders table.",
+    "42P01": "{table} does not exist.",
+    "3F000": "The schema of {table} does not exist.",
+    "42703": "{table} lacks a column.",
+    "42804": "{table} has a column of another type.",
+    "55P03": "{table} is locked, as it is while a sync replaces it.",
+    "55000": "{table} has not been filled yet.",
+    "42501": "The server's role may not read {table}.",
 }
 # SQLSTATE classes: 08 connection, 28 login, 3D no such database, 53 out of resources, 57 operator, 58 system.
 _CONNECTION_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
@@ -42,7 +43,7 @@ _ADVICE_BY_KIND = {
 # Values that the schema's types accept and PostgreSQL does not: out of range, or not in the database's encoding.
 _DATA_CLASS = "22"
 _UNREACHABLE = "The database cannot be reached. Try again shortly."
-_VALUE_INVALID = "No order can have one of the values in the request."
+_VALUE_INVALID = "No row can have one of the values in the request."
 _TIMEOUT = "The database took too long. Narrow the filter with a condition that an index backs"
 _TIMEOUT_ADVICE = f"{_TIMEOUT}: orderKey, customerKey, orderDate or totalPrice."
 
@@ -51,8 +52,35 @@ _TIMEOUT_ADVICE = f"{_TIMEOUT}: orderKey, customerKey, orderDate or totalPrice."
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-def classify(error: BaseException) -> ApiError:
-    """The error that any failure means to a caller: an InternalError for a bug of ours, and an ApiError itself."""
+class TableNamed(NamedTuple):
+    """How errors name the table that a statement reads, and their reason if it cannot be read."""
+
+    words: str
+    reason: Reason
+
+    @classmethod
+    def of(cls, name: str) -> TableNamed:
+        """How they name the served table with this name."""
+        return cls(f"the table of {name.replace('_', ' ')}", Reason.TABLE_UNAVAILABLE)
+
+    def says(self, text: str) -> str:
+        """A sentence about the table."""
+        sentence = text.format(table=self.words)
+        return sentence[0].upper() + sentence[1:]
+
+
+ORDERS_NAMED: Final = TableNamed("the orders table", Reason.ORDERS_UNAVAILABLE)
+# A statement of several tables.
+TABLES_NAMED: Final = TableNamed("a table of the query", Reason.TABLE_UNAVAILABLE)
+
+
+def classify(error: BaseException, table: TableNamed = ORDERS_NAMED) -> ApiError:
+    """The error that any failure means to a caller: an InternalError for a bug of ours, and an ApiError itself.
+
+    Args:
+        error: the failure.
+        table: the table that the statement reads.
+    """
     if isinstance(error, ApiError):
         return error
     cause = driver_error(error)
@@ -60,7 +88,7 @@ def classify(error: BaseException) -> ApiError:
         return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
     if isinstance(cause, asyncpg.PostgresError):
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
-        if meaning := _classify_state(sqlstate(cause), connection_lost=lost):
+        if meaning := _classify_state(sqlstate(cause), table, connection_lost=lost):
             return meaning
     elif isinstance(cause, (OSError, TimeoutError, *DRIVER_ERRORS)):
         return UnavailableError(Reason.DATABASE_UNAVAILABLE, _UNREACHABLE)
@@ -96,11 +124,11 @@ def sqlstate(error: BaseException) -> str:
     return str(getattr(driver_error(error), "sqlstate", None) or "")
 
 
-def _classify_state(state: str, *, connection_lost: bool) -> ApiError | None:
+def _classify_state(state: str, table: TableNamed, *, connection_lost: bool) -> ApiError | None:
     if state == QUERY_CANCELED:
         return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE, public=f"{_TIMEOUT}.")
     if state in _TABLE_STATES:
-        return UnavailableError(Reason.ORDERS_UNAVAILABLE, f"{_TABLE_STATES[state]} Try again later.")
+        return UnavailableError(table.reason, f"{table.says(_TABLE_STATES[state])} Try again later.")
     if state[:2] == _DATA_CLASS:
         return InputError(Reason.VALUE_INVALID, _VALUE_INVALID)
     if connection_lost or state == _READ_ONLY or state[:2] in _CONNECTION_CLASSES or not state:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column
     from schema.ports.values import Row
     from server.orders.sql_merged import Orders
-    from server.tables.read_connection import ReadConnection
+    from server.tables.reading.read_connection import ReadConnection
 
 # A table with fewer locations (page, line pointer) for each order wanted is sampled by sorting it: random draws would
 # repeat or miss too often.

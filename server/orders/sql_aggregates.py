@@ -1,4 +1,4 @@
-"""SQL over many orders: numbered pages, counts, estimates, statistics and samples."""
+"""SQL over many orders: numbered pages, statistics and samples."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.compiler import compiles
 
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
 from server.db.driver import Compiled
+from server.tables.sql_counts import regclass
 from server.tables.sql_pages import conditions_of, limit, order_by, where
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ GROUP_COLUMNS: Final[dict[StatsGroup, Column]] = {
     StatsGroup.PRIORITY: ORDERS["order_priority"],
 }
 _AVERAGE_DECIMALS = 4
-_REMEMBERED_LOOKUPS = 256
 _REMEMBERED_NUMBERED = 256
 # A heap page of 8 KiB has at most this many line pointers (MaxHeapTuplesPerPage), and one of BLCKSZ in proportion.
 _LINE_POINTERS_PER_BYTE = 291 / 8192
@@ -47,18 +45,6 @@ def selected(orders: Orders, columns: Iterable[Column]) -> list[sa.ColumnElement
 def probe_statement(orders: Orders) -> sa.Select[Any]:
     """One order with all its columns: this also checks their types and the privileges."""
     return sa.select(orders.synced).limit(limit(1))
-
-
-@lru_cache(maxsize=_REMEMBERED_LOOKUPS)
-def lookup_statement(orders: Orders, columns: tuple[Column, ...]) -> sa.Select[Any]:
-    """The orders with the keys `keys`. Each row begins with its key. Cached for a table and its columns."""
-    key = orders.column(ORDERS["order_key"])
-    values = sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))
-    return (
-        sa.select(key, *(orders.column(column).label(column.name) for column in columns))
-        .select_from(orders.rows(columns))
-        .where(key == sa.any_(values))
-    )
 
 
 @lru_cache(maxsize=_REMEMBERED_NUMBERED)
@@ -95,41 +81,6 @@ def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Colu
         .limit(size)
         .offset(skipped)
     )
-
-
-def count_statement(orders: Orders, conditions: Conditions) -> sa.Select[Any]:
-    """The number of orders."""
-    orders = orders.whole()
-    return sa.select(sa.func.count()).select_from(orders.rows((), conditions)).where(*where(orders, conditions))
-
-
-def statistics_known_statement(orders: Orders) -> sa.Select[Any]:
-    """Whether ANALYZE has run on the table: without it the planner only guesses."""
-    return sa.select(sa.text("c.relkind IN ('r', 'm') AND c.reltuples >= 0 FROM pg_catalog.pg_class c")).where(
-        sa.text("c.oid = to_regclass(:name)").bindparams(name=_regclass(orders))
-    )
-
-
-class _ExplainJson(sa.Executable, sa.ClauseElement):
-    """EXPLAIN of a statement, with its parameters."""
-
-    inherit_cache = False
-
-    def __init__(self, statement: sa.Select[Any]) -> None:
-        self.statement = statement
-
-
-@compiles(_ExplainJson)
-def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> str:
-    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **keywords)}"
-
-
-def estimate_statement(orders: Orders, conditions: Conditions) -> sa.Executable:
-    """A query plan in JSON, with the planner's estimate of the number of rows."""
-    rows: sa.Select[Any] = (
-        sa.select(sa.literal_column("1")).select_from(orders.synced).where(*where(orders, conditions))
-    )
-    return _ExplainJson(rows)
 
 
 def overlay_counts_statement(orders: Orders) -> sa.Select[Any]:
@@ -169,7 +120,7 @@ def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[Sta
 def heap_statement(orders: Orders) -> sa.Select[Any, Any]:
     """The number of pages of a plain table, and of the line pointers that a page can have. No row for a view."""
     block = sa.cast(sa.func.current_setting("block_size"), sa.Integer())
-    oid = sa.func.to_regclass(_regclass(orders))
+    oid = sa.func.to_regclass(regclass(orders))
     relkind: sa.ColumnElement[str] = sa.literal_column("c.relkind")
     return (
         sa.select(
@@ -208,7 +159,3 @@ def shuffled_statement(orders: Orders, columns: Sequence[Column], *, size: int) 
         .order_by(sa.func.random())
         .limit(limit(size))
     )
-
-
-def _regclass(orders: Orders) -> str:
-    return ".".join(f'"{part}"' for part in (orders.synced.schema, orders.synced.name) if part)

@@ -68,7 +68,8 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     subscriptions = Subscriptions(settings.max_subscriptions_per_caller, draining)
     events = Events(answer_of_event)
     schema = build_schema(
-        hidden_order_fields=settings.hidden_order_fields,
+        tables=settings.tables,
+        hidden_fields=settings.hidden_fields,
         extensions=[
             *([] if rates is None else [lambda: ChargeMistakes(rates)]),
             lambda: CountSubscriptions(subscriptions),

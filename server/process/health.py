@@ -11,7 +11,7 @@ from server.http.caching import NO_STORE
 from server.lakebase.database.lineage import NO_COPY, NOT_KNOWN, NOT_LOOKED_UP
 from server.lakebase.login.instances import NOT_MINTED_YET
 from server.process.served_database import NONE_NEEDED
-from server.tables.replicas import NO_REPLICA, UNUSED_REPLICA
+from server.tables.reading.replicas import NO_REPLICA, UNUSED_REPLICA
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,6 +52,7 @@ async def readyz(request: Request[State]) -> JSONResponse:
         "changes": request.state["migrations"].missing or "ok",
         "token": request.state["token_state"](),
         "replica": request.state["replicas"].state,
+        **request.state["table_states"](),
         "memory": _SHORT if short else "ok",
     }
     parts = {part: cause if cause in _STATES else _FAILING for part, cause in causes.items()}

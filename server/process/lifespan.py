@@ -30,11 +30,12 @@ from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.store import SqlOrderLookup, SqlOrderStore
+from server.orders.store import ServedOrders
+from server.process.graph import Graph
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page, json_rows
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from server.db.engine import Engines
     from server.lakebase.database.lineage import Lineage
     from server.settings import Settings
-    from server.tables.replicas import Replicas
+    from server.tables.reading.replicas import Replicas
 
 # How long counts and statistics over all orders are reused.
 _AGGREGATES_SECONDS: Final = 5.0
@@ -66,6 +67,7 @@ class State(TypedDict):
     """The objects in `request.state`. The context has no caller: each request makes its own from it."""
 
     readiness: Readiness
+    table_states: Callable[[], dict[str, str]]
     migrations: Migrations
     replicas: Replicas
     token_state: Callable[[], str]
@@ -110,8 +112,15 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 migrations,
                 lambda: administering.lineage.epoch(),  # noqa: PLW0108 # it is assembled later
             )
-            reader = Reader(table, readiness, replicas)
-            store = SqlOrderStore(engines, reader, aggregate_ttl=_AGGREGATES_SECONDS, statistics=measurement.statistics)
+            orders = ServedOrders(
+                engines,
+                Reader(table, readiness, replicas),
+                aggregate_ttl=_AGGREGATES_SECONDS,
+                statistics=measurement.statistics,
+            )
+            graph = Graph(
+                settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields
+            )
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -148,7 +157,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # An operation may have created the database, or replaced, stopped or deleted it.
                 administering.pool.discard()
                 migrations.forget()
-                table.forget()
+                graph.forget()
                 replicas.forget()
                 readiness.check_now()
                 await readiness.recheck()
@@ -161,7 +170,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 pool.opened = administering.note_connection
 
             readiness.watch(
-                lambda: _check_readiness(settings, engines, migrations, administering, replicas, store),
+                lambda: _check_readiness(settings, engines, migrations, administering, replicas, orders),
                 look_up=database.look_up,
             )
             database.wake_up.down = readiness.doubt
@@ -193,14 +202,16 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "replicas": replicas,
                 "token_state": lambda: token_state(settings, instances),
                 "copy_state": lambda: administering.lineage.state,
+                "table_states": graph.states,
                 "migrations": migrations,
                 "authentication": authentication,
                 "sampler": sampler,
                 "memory": guard,
                 "context": Context(
                     principal=NOBODY,
-                    orders=store,
-                    new_lookup=lambda: SqlOrderLookup(engines, reader),
+                    tables=graph.store,
+                    orders=orders,
+                    new_lookup=graph.new_lookup,
                     statuses=writer,
                     history=history,
                     new_change_lookup=lambda: SqlChangeLookup(history),
@@ -233,7 +244,7 @@ def _ease_collection() -> None:
 
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
-    table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_order_fields)
+    table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
     measurement = Measurement(engines.aggregates, table.qualified_name)
     table.looked_up = measurement.renew
     return table, measurement
@@ -245,7 +256,7 @@ async def _check_readiness(
     migrations: Migrations,
     administering: AdministrationRuntime,
     replicas: Replicas,
-    store: SqlOrderStore,
+    orders: ServedOrders,
 ) -> None:
     """Check whether orders can be read, and prepare the parts for changes, administration and replicas.
 
@@ -257,7 +268,7 @@ async def _check_readiness(
         await migrations.ensure()
     administering.look_for_orphans()
     replicas.discover()
-    await store.probe()
+    await orders.probe()
     # A warning for the operator. If it fails, orders can still be read.
     with contextlib.suppress(Exception):
         await warn_of_limit(settings, engines.pages)

@@ -9,7 +9,7 @@ from server.db.database import UrlDatabase
 from server.db.engine import create_read_pools
 from server.lakebase.login.instance_database import InstanceDatabase
 from server.settings.dsn import is_local
-from server.tables.replicas import Replicas
+from server.tables.reading.replicas import Replicas
 
 if TYPE_CHECKING:
     from server.db.database import Database

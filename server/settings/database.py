@@ -84,11 +84,6 @@ class ConnectionSettings(BaseSettings):
     pgsslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "require", description="How connections to other machines are encrypted: `require` at least."
     )
-    orders_table: str = Field(
-        "public.orders_synced",
-        pattern=rf"^({_IDENTIFIER}\.)?{_IDENTIFIER}$",
-        description="The orders table: `schema.table`, or a table in `public`.",
-    )
     app_schema: str = Field(
         "orders_app",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",

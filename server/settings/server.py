@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import AliasChoices, Field, PositiveInt, SecretStr, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from server.settings.auth import AuthenticationSettings, Separated
+from server.settings.auth import AuthenticationSettings
 from server.settings.database import ConnectionSettings
 from server.settings.dsn import is_loopback
+from server.settings.graph import GraphSettings
 from server.settings.limits import LimitSettings
 from server.settings.workspace import WorkspaceSettings
 
@@ -22,7 +23,7 @@ PLATFORM_PORT: Final = "DATABRICKS_APP_PORT"
 _REQUESTS_PER_CONNECTION: Final = 4
 
 
-class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, LimitSettings):
+class Settings(ConnectionSettings, GraphSettings, WorkspaceSettings, AuthenticationSettings, LimitSettings):
     """The server's settings. The environment variable of a field is its name in capitals."""
 
     model_config = SettingsConfigDict(
@@ -46,10 +47,6 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
     )
     page_size_default: PositiveInt = Field(50, description="Orders in a page if the query does not say.")
     page_size_max: PositiveInt = Field(1000, le=10_000, description="The most orders in a page.")
-    hidden_order_fields: Annotated[frozenset[Literal["comment", "clerk"]], NoDecode, Separated] = Field(
-        frozenset(),
-        description="Fields to leave out of the schema: `comment`, `clerk`, or both separated by commas.",
-    )
     fast_path: bool = Field(
         default=True,
         description=(
@@ -106,7 +103,7 @@ class Settings(ConnectionSettings, WorkspaceSettings, AuthenticationSettings, Li
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         # All mistakes at once, so that an operator who fixes one need not restart to learn of the next.
-        parts = (ConnectionSettings, AuthenticationSettings, LimitSettings)
+        parts = (ConnectionSettings, GraphSettings, AuthenticationSettings, LimitSettings)
         if mistakes := [*(mistake for part in parts for mistake in part.mistakes(self)), *self._own_mistakes()]:
             raise ValueError("\n".join(mistakes))
         return self

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from schema.ports.templates import Template
+    from schema.ports.values import Key
 
 _Templates: TypeAlias = "tuple[Template, ...]"
 # The text of a row by each template, None where the template cannot write it; None if there is no such row.
@@ -28,7 +29,7 @@ class _Waiter:
 
     __slots__ = ("batch", "deadline", "gone", "key")
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: Key) -> None:
         self.key = key
         self.deadline = current_deadline()
         self.batch: _Batch | None = None
@@ -60,13 +61,13 @@ class SharedLookups:
         look_up: runs the statement for some keys, and returns the rows that exist.
     """
 
-    def __init__(self, look_up: Callable[[Sequence[int], _Templates], Awaitable[Mapping[int, _Texts]]]) -> None:
+    def __init__(self, look_up: Callable[[Sequence[Key], _Templates], Awaitable[Mapping[Key, _Texts]]]) -> None:
         self._look_up = look_up
         self._loader_of = lru_cache(maxsize=_REMEMBERED)(self._new_loader)
         self._under_way = 0
 
-    async def order(self, key: int, templates: _Templates) -> _Texts:
-        """The order with this key."""
+    async def row(self, key: Key, templates: _Templates) -> _Texts:
+        """The row with this key."""
         if not self._under_way:
             self._under_way += 1
             try:

@@ -31,6 +31,14 @@ class Source:
         plain: sa.ColumnElement[Any] = self.synced.c[column.name]
         return plain
 
+    def whole(self) -> Source:
+        """The same rows, for a statement that reads all of them."""
+        return self
+
+    def as_synced(self) -> Source:
+        """The same rows as the database's own statistics know them."""
+        return self
+
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:  # noqa: ARG002 # for tables with more than one part
         """The FROM clause for these columns and conditions."""
         return self.synced

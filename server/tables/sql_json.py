@@ -15,12 +15,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BOOLEAN, BYTEA, DATE, 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ExpressionClauseList
 
-from schema.orders.types import ORDERS
 from schema.ports.templates import Form
 from schema.relay.pagination import cursor_start
 from server.db.driver import Compiled
 from server.tables.source import as_text
 from server.tables.sql_pages import any_behind, rows_of
+from server.tables.sql_rows import select_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,12 +91,8 @@ def json_page_statement(source: Source, shape: Shape, templates: tuple[Template,
 
 def json_rows_statement(source: Source, templates: tuple[Template, ...]) -> sa.Select[Any]:
     """The rows with the keys `keys`: the key of each, and its text by each template."""
-    key = source.column(ORDERS["order_key"])
-    return (
-        sa.select(key, *(_row(source, template, None) for template in templates))
-        .select_from(source.rows(_columns(templates, None)))
-        .where(key == sa.any_(sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))))
-    )
+    texts = [_row(source, template, None) for template in templates]
+    return select_by_key(source, _columns(templates, None), texts)
 
 
 def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Column]:

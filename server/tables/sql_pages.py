@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from schema.ports.values import Operator
 from schema.ports.ways import Way
 from server.db.driver import Compiled
+from server.tables.catalog.column_types import BlankPadded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from schema.ports.values import Conditions, Ordering, PageRequest
     from server.tables.source import Source
 
+_LAST_CHARACTER: Final = "\U0010ffff"
+_SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
+# More than any name has.
+_NAME_CHARACTERS: Final = 100
 # Per table. A frontend uses a few dozen.
 _REMEMBERED_STATEMENTS: Final = 512
 _COMPARE = {
@@ -78,6 +83,9 @@ class Shape(NamedTuple):
 def values_of(request: PageRequest) -> dict[str, Any]:
     """The values of the statement's parameters."""
     values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
+    for index, condition in enumerate(request.conditions):
+        if condition.operator is Operator.STARTS_WITH:
+            values[f"condition_{index}_end"] = _end_of_prefix(str(condition.value))
     if request.position is not None:
         values |= {"position_value": request.position.value}
         values |= {f"position_key_{index}": part for index, part in enumerate(request.position.key)}
@@ -86,19 +94,41 @@ def values_of(request: PageRequest) -> dict[str, Any]:
 
 def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with their values."""
-    return [
-        _compared(source.column(condition.column), condition.operator, key=None, value=condition.value)
-        for condition in conditions
-    ]
+    found = []
+    for condition in conditions:
+        column, operator, value = source.column(condition.column), condition.operator, condition.value
+        end = _end_of_prefix(str(value)) if operator is Operator.STARTS_WITH else None
+        found.append(_compared(column, operator, {"key": None, "value": value}, {"key": None, "value": end}))
+    return found
 
 
-def _compared(column: sa.ColumnElement[Any], operator: Operator, **parameter: Any) -> sa.ColumnElement[bool]:
+def _compared(
+    column: sa.ColumnElement[Any], operator: Operator, parameter: dict[str, Any], end: dict[str, Any]
+) -> sa.ColumnElement[bool]:
     # A client may ask for a key of 64 bits although the column has fewer. An index can compare the two.
     type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
     if operator is Operator.IN:
         # One array, so that the list's length does not change the statement.
         return column == sa.any_(sa.bindparam(**parameter, type_=ARRAY(type_)))
+    if operator is Operator.STARTS_WITH:
+        # A stretch of the index: those texts are side by side in the order of the code points.
+        by_code = in_order(column)
+        return sa.and_(by_code >= sa.bindparam(**parameter, type_=type_), by_code < sa.bindparam(**end, type_=type_))
     return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
+
+
+def _end_of_prefix(prefix: str) -> str:
+    """The first text, by code points, after all that start with the prefix."""
+    shorter = prefix.rstrip(_LAST_CHARACTER)
+    if not shorter:
+        return prefix + _LAST_CHARACTER * _NAME_CHARACTERS
+    following = ord(shorter[-1]) + 1
+    return shorter[:-1] + chr(_AFTER_SURROGATES if following == _SURROGATES else following)
+
+
+def in_order(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A column to sort or compare by: texts go by their code points, whatever the collation of the database is."""
+    return sa.collate(column, "C") if isinstance(column.type, BlankPadded) else column
 
 
 def order_by(
@@ -108,10 +138,17 @@ def order_by(
 
     If the rows are to be sorted, the ordering is by expressions that no index has.
     """
-    columns = [source.column(column) for column in _sort_columns(ordering)]
+    columns = [in_order(source.column(column)) for column in _sort_columns(ordering)]
     if way is Way.SORTED:
-        columns = [column.op("+")(sa.literal_column("0")) for column in columns]
+        columns = [_without_index(column) for column in columns]
     return [column.desc() if ordering.descending is not reverse else column.asc() for column in columns]
+
+
+def _without_index(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A value that sorts as the column does, and that no index has."""
+    if isinstance(column.type, BlankPadded):
+        return sa.collate(column.op("||")(sa.literal_column("''")), "C")
+    return column.op("+")(sa.literal_column("0"))
 
 
 def limit(rows: int) -> sa.ColumnElement[int]:
@@ -135,7 +172,7 @@ def page_statement(source: Source, shape: Shape, columns: Sequence[Column]) -> s
     if not shape.look_back:
         return rows_of(source, shape, columns, selected or [sa.literal_column("1").label("nothing")])
     present = sa.true().label("present")
-    keys = _sort_keys(source, shape.ordering)
+    keys = sort_keys(source, shape.ordering)
     rows = rows_of(source, shape, columns, [present, *selected, *keys]).subquery("page")
     one = sa.select(sa.literal_column("1")).subquery("one")
     return (
@@ -150,18 +187,26 @@ def page_statement(source: Source, shape: Shape, columns: Sequence[Column]) -> s
 
 
 def rows_of(
-    source: Source, shape: Shape, columns: Iterable[Column], selected: Sequence[sa.Label[Any]]
+    source: Source,
+    shape: Shape,
+    columns: Iterable[Column],
+    selected: Sequence[sa.Label[Any]],
+    *,
+    parent: str | None = None,
 ) -> sa.Select[Any]:
-    """Select expressions over these columns from the rows of a page and one more, in the direction of travel."""
+    """Select expressions over these columns from the rows of a page and one more, in the direction of travel.
+
+    `parent` is what the column `shape.ordering.within` has to equal: an expression of the query around this one.
+    """
     rows = source.rows({*columns, *shape.columns})
-    conditions = conditions_of(source, shape)
+    conditions = conditions_of(source, shape, parent=parent)
     travel = order_by(source, shape.ordering, reverse=shape.backward, way=shape.way)
     size = limit(shape.size + 1)
     stretches = _stretches(source, shape, descends=shape.descends, inclusive=False)
     if len(stretches) == 1:
         return sa.select(*selected).select_from(rows).where(*conditions, *stretches[0]).order_by(*travel).limit(size)
     # The union sorts by keys of its own: `selected` may already have sort keys for the outer query.
-    keys = [key.label(f"by_{key.name}") for key in _sort_keys(source, shape.ordering)]
+    keys = [key.label(f"by_{key.name}") for key in sort_keys(source, shape.ordering)]
     parts = [
         sa.select(*selected, *keys, sa.literal_column(str(index)).label("stretch"))
         .select_from(rows)
@@ -179,7 +224,7 @@ def rows_of(
     )
 
 
-def any_behind(source: Source, shape: Shape) -> sa.ColumnElement[bool]:
+def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa.ColumnElement[bool]:
     """Whether any row is at the position or behind it: one probe of the index, or two if nulls may lie there.
 
     It does not use EXISTS: PostgreSQL drops the ORDER BY in an EXISTS, and could then choose to scan the table.
@@ -187,7 +232,7 @@ def any_behind(source: Source, shape: Shape) -> sa.ColumnElement[bool]:
     probes = (
         sa.select(sa.literal_column("1"))
         .select_from(source.rows(shape.columns))
-        .where(*conditions_of(source, shape), *stretch)
+        .where(*conditions_of(source, shape, parent=parent), *stretch)
         .order_by(*order_by(source, shape.ordering, reverse=not shape.backward))
         .limit(limit(1))
         .scalar_subquery()
@@ -196,12 +241,17 @@ def any_behind(source: Source, shape: Shape) -> sa.ColumnElement[bool]:
     return sa.or_(*(probe.is_not(None) for probe in probes))
 
 
-def conditions_of(source: Source, shape: Shape) -> list[sa.ColumnElement[bool]]:
-    """The conditions in SQL, with parameters for their values."""
-    return [
-        _compared(source.column(column), operator, key=f"condition_{index}")
+def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) -> list[sa.ColumnElement[bool]]:
+    """The conditions in SQL, with parameters for their values, and that of the parent."""
+    found = [
+        _compared(source.column(column), operator, {"key": f"condition_{index}"}, {"key": f"condition_{index}_end"})
         for index, (column, operator) in enumerate(shape.comparisons)
     ]
+    within = shape.ordering.within
+    if within is not None and parent is not None:
+        # As text: SQLAlchemy would add the query around this one to a FROM clause within.
+        found.append(source.column(within) == sa.literal_column(parent))
+    return found
 
 
 def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:
@@ -213,7 +263,8 @@ def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool)
     if not shape.position:
         return [[]]
     by = shape.ordering.column
-    keys, sort = [source.column(column) for column in shape.ordering.table.key], source.column(by)
+    keys = [source.column(column) for column in shape.ordering.table.key]
+    sort = in_order(source.column(by))
     after = _comparison(descends=descends, inclusive=inclusive)
     at = [sa.bindparam(f"position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
     if shape.ordering.by_key:
@@ -241,9 +292,10 @@ def _sort_columns(ordering: Ordering) -> list[Column]:
     return list(dict.fromkeys((ordering.column, *ordering.table.key)))
 
 
-def _sort_keys(source: Source, ordering: Ordering) -> list[sa.Label[Any]]:
+def sort_keys(source: Source, ordering: Ordering) -> list[sa.Label[Any]]:
     """The sort columns under separate names, for a query around the one that reads the index."""
-    return [source.column(column).label(f"sort_{index}") for index, column in enumerate(_sort_columns(ordering))]
+    columns = enumerate(_sort_columns(ordering))
+    return [in_order(source.column(column)).label(f"sort_{index}") for index, column in columns]
 
 
 def _by_sort_keys(rows: sa.Subquery, *, descending: bool) -> list[sa.ColumnElement[Any]]:

@@ -16,8 +16,8 @@ from server.db.engine import create_engines
 from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
 from server.orders.orders_table import OrdersTable
-from server.orders.sql_aggregates import lookup_statement
 from server.process.served_database import served_database
+from server.tables.sql_rows import key_values, rows_by_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,7 +43,7 @@ class Floor:
 
     def __init__(self, statements: WriteStatements, orders: Orders, settings: Settings) -> None:
         self._write = Compiled(statements.write)
-        self._read = Compiled(lookup_statement(orders, (ORDERS["status"], ORDERS["status_version"])))
+        self._read = Compiled(rows_by_key(orders, (ORDERS["status"], ORDERS["status_version"])))
         self._retention = settings.idempotency_retention
         self._orders = ".".join(map(quoted, settings.orders_table.split(".")))
 
@@ -72,7 +72,7 @@ class Floor:
 
     async def read(self, connection: asyncpg.Connection, key: int) -> Any:
         """The order's key, status and version, read by the statement that the payload's `order` runs."""
-        (row,) = await _rows(connection, self._read, {"keys": [key]})
+        (row,) = await _rows(connection, self._read, key_values([(key,)]))
         return row
 
 

@@ -18,7 +18,7 @@ from server.traffic.draining import Draining
 from tests.differences.unlimited import UNLIMITED, unlimited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     import strawberry
     from graphql import GraphQLSchema
@@ -157,14 +157,14 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
         yield Application(app, state or {})
 
 
-# By the hidden fields. A document is validated once for each schema object, so a new one would be costly.
+# By the tables and the hidden fields. A document is validated once for each schema object, so a new one would be costly.
 _schemas: dict[frozenset[str], GraphQLSchema] = {}
 
 
-def _with_shared_core(*, hidden_order_fields: frozenset[str], **keywords: Any) -> strawberry.Schema:
-    """A schema of its own that shares graphql-core's schema with other applications that hide the same fields."""
-    schema = build_schema(hidden_order_fields=hidden_order_fields, **keywords)
-    schema._schema = _schemas.setdefault(hidden_order_fields, schema._schema)  # noqa: SLF001 # there is no public way
+def _with_shared_core(*, tables: Collection[str], hidden_fields: Collection[str], **keywords: Any) -> strawberry.Schema:
+    """A schema of its own that shares graphql-core's schema with other applications that have the same fields."""
+    schema = build_schema(tables=tables, hidden_fields=hidden_fields, **keywords)
+    schema._schema = _schemas.setdefault(frozenset({*tables, *hidden_fields}), schema._schema)  # noqa: SLF001 # there is no public way
     return schema
 
 

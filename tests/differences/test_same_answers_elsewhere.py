@@ -31,7 +31,7 @@ class Case:
 CASES = {
     "clean": Case(CLEAN, 200_000, 0.2, at_once=4),
     "hidden": Case(
-        PADDED, 300_000, 0.1, settings={"hidden_order_fields": {"comment", "clerk"}, "local_roles": {"reader"}}
+        PADDED, 300_000, 0.1, settings={"hidden_fields": {"Order.comment", "Order.clerk"}, "local_roles": {"reader"}}
     ),
     "without changes": Case(PADDED, 400_000, 0.1, restricted=True, settings={"app_schema": "differences_absent"}),
 }
@@ -41,8 +41,8 @@ CASES = {
 async def test_the_fast_path_answers_as_the_engine_does(database_url: str, name: str) -> None:
     """Requests run concurrently, readers see only some fields, or the tables of status changes are missing."""
     case = CASES[name]
-    hidden = case.settings.get("hidden_order_fields", ())
-    schema = build_schema(hidden_order_fields=hidden)._schema  # noqa: SLF001 # graphql-core's schema, to generate queries from
+    hidden = case.settings.get("hidden_fields", ())
+    schema = build_schema(hidden_fields=hidden)._schema  # noqa: SLF001 # graphql-core's schema, to generate queries from
     url = urlsplit(database_url)
     if case.restricted:
         url = url._replace(netloc=f"{READER}:{READER}@{url.hostname}:{url.port}")

@@ -294,6 +294,7 @@ def context(administration: RecordingAdministration, role: Role = Role.ADMIN) ->
     nothing = cast("Any", None)
     return Context(
         principal=Principal("ann", frozenset({role})),
+        tables=nothing,
         orders=nothing,
         new_lookup=nothing,
         statuses=nothing,

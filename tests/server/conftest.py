@@ -42,10 +42,11 @@ from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.store import SqlOrderLookup, SqlOrderStore
+from server.orders.store import ServedOrders
+from server.process.graph import Graph
 from server.settings import Settings
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
-OpenStore = Callable[..., tuple[SqlOrderStore, Context]]
+OpenStore = Callable[..., tuple[ServedOrders, Context]]
 LogLines = Callable[[], list[dict[str, Any]]]
 
 _CATALOG = re.compile(r"pg_catalog\.|current_schema|standard_conforming_strings|transaction isolation", re.IGNORECASE)
@@ -138,7 +139,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
     """Make a store, and a context with it, on the table and the app schema that the test chooses."""
     settings = patient_settings(orders_url)
 
-    def open_(
+    def open_(  # noqa: PLR0913 # a test names those that it needs
         table: str = "public.orders_synced",
         *,
         engines: Engines = engines,
@@ -148,8 +149,9 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         feed_url: str = orders_url,
         feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
+        tables: Mapping[str, str] = MappingProxyType({}),
         **limits: int,
-    ) -> tuple[SqlOrderStore, Context]:
+    ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
         measurement = Measurement(engines.aggregates, orders.qualified_name)
@@ -157,17 +159,20 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
         )
-        reader = Reader(orders, readiness)
         absent = LateDatabase(orders_url)
         unmade = Migrations(create_migration_engine(settings, absent), app_schema)
         own = OwnTables(audit_pool, app_schema, unmade, Home(absent, app_schema))
         audit = AuditLog(AuditTable(own))
-        store = SqlOrderStore(engines, reader, aggregate_ttl=aggregate_ttl, statistics=measurement.statistics)
+        store = ServedOrders(
+            engines, Reader(orders, readiness), aggregate_ttl=aggregate_ttl, statistics=measurement.statistics
+        )
+        graph = Graph(tables, engines, readiness, None, orders, store)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
+            tables=graph.store,
             orders=store,
-            new_lookup=lambda: SqlOrderLookup(engines, reader),
+            new_lookup=graph.new_lookup,
             statuses=SqlStatusWriter(
                 engines.writes, orders, WriteStatements(changes), migrations, readiness, retention=retention
             ),

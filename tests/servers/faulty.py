@@ -22,7 +22,8 @@ from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
 from server.graphql.graphiql.files import Files
 from server.graphql.websocket_messages import message_of
-from server.orders.store import SqlOrderLookup, SqlOrderStore
+from server.tables.lookup import SqlRowLookup
+from server.tables.store import SqlTableStore
 from tests.servers.altered import alter
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def recursion_too() -> Any:
     return recursion()
 
 
-async def lookup(_self: object, key: int, _columns: object) -> Any:
+async def lookup(_self: object, _table: object, key: tuple[int, ...], _columns: object) -> Any:
     """A lookup that fails."""
-    if key == DEEP:
+    if key == (DEEP,):
         recursion()
     fail()
 
@@ -130,8 +131,8 @@ given_observe = server.observability.sinks.observe
 def faults() -> list[Any]:
     """The patches of the server."""
     return [
-        patch.object(SqlOrderStore, "page", fail_later),
-        patch.object(SqlOrderLookup, "order", lookup),
+        patch.object(SqlTableStore, "page", fail_later),
+        patch.object(SqlRowLookup, "row", lookup),
         patch.object(NoteOperation, "on_operation", on_operation),
         patch.object(FastPath, "find", find),
         patch.object(LocalAuthentication, "principal", principal),

@@ -12,6 +12,7 @@ from schema.errors import Reason
 from server.settings import Settings
 from server.settings.auth import AuthenticationSettings
 from server.settings.database import ConnectionSettings
+from server.settings.graph import GraphSettings
 from server.settings.limits import LimitSettings
 from server.settings.workspace import WorkspaceSettings
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _GROUPS: Final[Mapping[str, type[BaseSettings]]] = {
     "The database": ConnectionSettings,
+    "The tables": GraphSettings,
     "The Databricks workspace": WorkspaceSettings,
     "Callers": AuthenticationSettings,
     "Limits": LimitSettings,
@@ -58,12 +60,14 @@ def _group_table(group: type[BaseSettings]) -> str:
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         if name in group.__annotations__:
-            rows.append(f"| `{name.upper()}` | {_shown(field.default)} | {field.description} |")
+            rows.append(
+                f"| `{name.upper()}` | {_shown(field.get_default(call_default_factory=True))} | {field.description} |"
+            )
     return "\n".join(rows)
 
 
 def _shown(default: object) -> str:
-    if default is None or default == frozenset():
+    if default is None or default == frozenset() or default == {}:
         return "-"
     if isinstance(default, frozenset):
         return f"`{','.join(sorted(default))}`"

@@ -75,7 +75,7 @@ def check_manifest(settings: Settings) -> None:
 
     from schema import build_schema  # noqa: PLC0415
 
-    schema = build_schema(hidden_order_fields=settings.hidden_order_fields)._schema  # noqa: SLF001 # there is no other way to graphql-core's
+    schema = build_schema(tables=settings.tables, hidden_fields=settings.hidden_fields)._schema  # noqa: SLF001 # there is no other way to graphql-core's
     mistakes: list[str] = []
     for identifier, text in documents.items():
         try:

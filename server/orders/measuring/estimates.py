@@ -8,7 +8,9 @@ from async_lru import alru_cache
 
 from schema.orders.types import ORDERS
 from schema.ports.values import Operator
-from server.orders import sql_aggregates as aggregates
+from server.orders.sql_aggregates import overlay_counts_statement
+from server.orders.sql_merged import Orders
+from server.tables.estimates import Estimates
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
@@ -16,12 +18,11 @@ if TYPE_CHECKING:
 
     from schema.ports.values import Conditions
     from server.db.engine import Engines
-    from server.orders.sql_merged import Orders
-    from server.tables.read_connection import ReadConnection
-    from server.tables.reader import Reader
+    from server.tables.reading.read_connection import ReadConnection
+    from server.tables.reading.reader import Reader
 
 
-class Estimates:
+class OrderEstimates(Estimates[Orders]):
     """Estimates how many orders match.
 
     Args:
@@ -31,8 +32,7 @@ class Estimates:
     """
 
     def __init__(self, engines: Engines, reader: Reader[Orders], *, ttl: float) -> None:
-        self._engines = engines
-        self._reader = reader
+        super().__init__(engines, reader)
         self._status_moves = alru_cache(ttl=ttl)(self._read_status_moves)
 
     async def count(self, conditions: Conditions) -> int | None:
@@ -41,42 +41,32 @@ class Estimates:
         The planner estimates merged statuses badly. So it estimates the synced ones. This adds the orders that changes
         have moved from one status to another, in proportion to the share that the other conditions select.
         """
-        if any(condition.value == () for condition in conditions):
-            # The planner never estimates 0.
-            return 0
         others = tuple(condition for condition in conditions if condition.column is not ORDERS["status"])
-        by_status = len(others) < len(conditions)
+        if len(others) == len(conditions) or any(condition.value == () for condition in conditions):
+            return await super().count(conditions)
 
         async def estimate(connection: ReadConnection[Orders]) -> tuple[int, float, Orders] | None:
-            orders = await connection.source()
-            known = await connection.rows(aggregates.statistics_known_statement(orders))
-            if not (known and known[0][0]):
-                return None
-            as_synced = await _estimated(connection, orders, conditions)
-            share = 1.0
-            if by_status and others:
-                share = await _estimated(connection, orders, others) / max(1, await _estimated(connection, orders, ()))
-            return as_synced, share, orders
+            as_synced = await self.estimated(connection, conditions)
+            share: float | None = 1.0
+            if others:
+                matching, all_ = await self.estimated(connection, others), await self.estimated(connection, ())
+                share = None if matching is None or all_ is None else matching / max(1, all_)
+            return None if as_synced is None or share is None else (as_synced, share, await connection.source())
 
-        found = await self._reader.run(self._engines.pages, estimate)
+        found = await self.reader.run(self.engines.pages, estimate)
         if found is None:
             return None
         as_synced, share, orders = found
         with giving_way():
-            moves = await self._status_moves(orders.overlay is not None) if by_status else ()
+            moves = await self._status_moves(orders.overlay is not None)
         return max(0, round(as_synced + share * sum(_effect(move, conditions) for move in moves)))
 
     async def _read_status_moves(self, has_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the cache's key
         """The number of orders in the overlay for each pair of synced status and status set."""
         if not has_overlay:
             return ()
-        rows = await self._reader.fetch(self._engines.aggregates, aggregates.overlay_counts_statement)
+        rows = await self.reader.fetch(self.engines.aggregates, overlay_counts_statement)
         return [(row[0], row[1], row[2]) for row in rows]
-
-
-async def _estimated(connection: ReadConnection[Orders], orders: Orders, conditions: Conditions) -> int:
-    plans = await connection.rows(aggregates.estimate_statement(orders.as_synced(), conditions))
-    return int(plans[0][0][0]["Plan"]["Plan Rows"])
 
 
 def _effect(move: tuple[str | None, str, int], conditions: Conditions) -> int:

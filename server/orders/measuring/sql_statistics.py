@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.orders.types import ORDERS
 from schema.ports.statistics import OrderStatistics, Spread, place_of
-from server.orders.orders_table import COLUMN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 
 # The columns whose spreads matter; and those whose indexes do, for no index has the merged status.
 _COLUMNS: Final = {
-    name: column for column, name in COLUMN_NAMES.items() if column not in {ORDERS["comment"], ORDERS["ship_priority"]}
+    column.stored: column
+    for column in ORDERS.columns
+    if column.stored is not None and column not in {ORDERS["comment"], ORDERS["ship_priority"]}
 }
 _INDEXED: Final = {name: column for name, column in _COLUMNS.items() if column is not ORDERS["status"]}
 # If the common values leave fewer orders than this, there are no others.

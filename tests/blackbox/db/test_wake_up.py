@@ -44,7 +44,7 @@ def waking_after(seconds: float, *, on: Path | None = None) -> Iterator[LocalPla
 # While no platform runs, between two platforms, the server would look only every 30 seconds.
 LOOKS_OFTEN = {
     **HASTE,
-    "server.tables.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0,
+    "server.tables.reading.readiness._LAST_ABSENT_RETRY_SECONDS": 1.0,
     "server.lakebase.platform.sdk_client._RETRY_SECONDS": 1,
 }
 

@@ -31,7 +31,7 @@ STOPPED: Final = (
 MISSING: Final = f"There is no database instance {INSTANCE}"
 WORKERS: Final = 2
 # A server that is not ready looks again soon.
-ALTERED: Final = MappingProxyType({**HASTE, "server.tables.readiness._LAST_ABSENT_RETRY_SECONDS": 0.2})
+ALTERED: Final = MappingProxyType({**HASTE, "server.tables.reading.readiness._LAST_ABSENT_RETRY_SECONDS": 0.2})
 # Connections by which all workers are reached, as far as chance allows.
 PROBES: Final = 20
 

@@ -47,7 +47,7 @@ IMPATIENT: Final = MappingProxyType(
         "server.lakebase.login.tokens._LEAST_SECONDS": 0.0,
         "server.lakebase.login.tokens._FIRST_PAUSE_SECONDS": 0.05,
         "server.lakebase.login.tokens._LAST_PAUSE_SECONDS": 0.05,
-        "server.tables.readiness._LAST_RETRY_SECONDS": 0.1,
+        "server.tables.reading.readiness._LAST_RETRY_SECONDS": 0.1,
     }
 )
 

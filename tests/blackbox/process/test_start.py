@@ -78,7 +78,7 @@ def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
         PORT="99999",
         ORDERS_TABLE="a.b.c",
         PAGE_SIZE_MAX="0",
-        HIDDEN_ORDER_FIELDS="comment,clrek",
+        HIDDEN_FIELDS="Order.comment,Order.clrek",
         LOG_LEVEL="LOUD",
         STATEMENT_TIMEOUT="soon",
     )
@@ -88,7 +88,7 @@ def test_every_wrong_setting_is_named_at_once_and_the_exit_code_is_2() -> None:
         "PORT",
         "ORDERS_TABLE",
         "PAGE_SIZE_MAX",
-        "HIDDEN_ORDER_FIELDS",
+        "HIDDEN_FIELDS",
         "LOG_LEVEL",
         "STATEMENT_TIMEOUT",
     ):
@@ -305,7 +305,7 @@ def test_hidden_fields_and_page_sizes_are_settings(orders_url: str) -> None:
         with running_server(
             orders_url,
             ORDERS_TABLE="anonymous_orders",
-            HIDDEN_ORDER_FIELDS="comment, clerk",
+            HIDDEN_FIELDS="Order.comment, Order.clerk",
             PAGE_SIZE_DEFAULT="3",
             PAGE_SIZE_MAX="5",
         ) as server:

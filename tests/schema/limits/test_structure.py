@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schema.errors import LimitError, Reason
 from schema.limits.structure import MOST_STRUCTURE, check_structure
-from schema.orders.arguments import MAX_LIST_VALUES
+from schema.tables.arguments import MAX_LIST_VALUES
 from tests.support.calibration import hold
 from tests.support.examples import examples
 from tests.support.work import processor_seconds

@@ -11,8 +11,8 @@ from graphql import get_operation_ast, parse
 from schema import build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.variables import MOST_CHARACTERS, MOST_NAMES, MOST_VALUES, check_variables
-from schema.orders.arguments import MAX_LIST_VALUES
 from schema.plans.arguments import UnplannedError, Variables
+from schema.tables.arguments import MAX_LIST_VALUES
 from tests.support.calibration import hold
 from tests.support.work import counted, processor_seconds
 

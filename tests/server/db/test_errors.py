@@ -16,8 +16,8 @@ from server.db.app_tables import change_tables
 from server.db.errors import classify, driver_error
 from server.http.error_response import present, present_fault
 from server.orders.orders_table import OrdersTable
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 
 if TYPE_CHECKING:
     from server.db.engine import Engines

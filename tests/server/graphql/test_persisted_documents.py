@@ -117,7 +117,7 @@ def test_every_document_has_to_fit_the_schema(tmp_path: Path) -> None:
     settings = Settings(
         database_url="postgresql://h/db",
         persisted_documents=write(tmp_path, wrong),
-        hidden_order_fields="clerk",
+        hidden_fields="Order.clerk",
     )
     with pytest.raises(SettingsError) as refused:
         check_manifest(settings)

@@ -25,7 +25,7 @@ from server.observability.observations import TokenMinted, TokenMintFailed
 from server.observability.request_record import RequestRecord, current_record
 from server.observability.sinks import observe, slow_statements
 from server.settings import Settings
-from server.tables.read_connection import ReadConnection
+from server.tables.reading.read_connection import ReadConnection
 from tests.servers.process import PATIENCE_SECONDS, ROOT, environment
 from tests.support.exposition import value as read
 from tests.support.metrics_table import metrics_table

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -23,13 +23,14 @@ from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
 from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
-from server.orders.sql_aggregates import lookup_statement
-from server.orders.store import SqlOrderStore
+from server.orders.store import ServedOrders
 from server.settings import Settings
-from server.tables.reader import Reader
-from server.tables.readiness import Readiness
+from server.tables.reading.reader import Reader
+from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page_statement
 from server.tables.sql_pages import Shape, page_statement, values_of
+from server.tables.sql_rows import rows_by_key
+from server.tables.store import SqlTableStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -203,7 +204,7 @@ async def test_single_orders_are_found_by_their_primary_key(
     table: Orders, database: asyncpg.Connection, mode: str
 ) -> None:
     """A batch of keys is an index scan that reads only their orders."""
-    plan = await explain(database, lookup_statement(table, tuple(COLUMNS)).params(keys=[1, 2, 3, 999_999]), mode)
+    plan = await explain(database, rows_by_key(table, tuple(COLUMNS)).params(keys_0=[1, 2, 3, 999_999]), mode)
     assert [node["Index Name"] for node in scans(plan) if "Index Name" in node] == ["orders_synced_pkey"]
 
 
@@ -287,8 +288,9 @@ async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_t
     measurement = Measurement(engines.aggregates, "public.orders_synced")
     measurement.renew()
     await measurement.settled()
-    store = SqlOrderStore(engines, Reader(table, Readiness()), aggregate_ttl=0.0, statistics=measurement.statistics)
-    await store.probe()
+    reader = Reader(table, Readiness())
+    orders = ServedOrders(engines, reader, aggregate_ttl=0.0, statistics=measurement.statistics)
+    await orders.probe()
     seen: list[Compiled] = []
     rows = Driver.rows
 
@@ -297,5 +299,6 @@ async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_t
         return await rows(driver, statement, *rest, **named)
 
     monkeypatch.setattr(Driver, "rows", note)
+    store = SqlTableStore({"orders": orders}, cast("Any", reader))
     await store.page(PageRequest(Ordering(ORDERS, sort), conditions, 10), frozenset({ORDERS["order_key"]}))
     assert [statement.by_values for statement in seen] == [by_values]

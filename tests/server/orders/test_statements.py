@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.orders.orders_table import COLUMN_NAMES
+from schema.orders.types import ORDERS
 
 if TYPE_CHECKING:
     from tests.server.conftest import Execute
@@ -18,7 +18,8 @@ AFTER = "WzEsIm9yZGVyX2tleSsiLDEwMF0"  # the order key 100
 def columns_of(statement: str) -> set[str]:
     """The columns in the select list of a statement; of the innermost one if they are nested."""
     select = statement.split(" FROM public.", 1)[0].rpartition("SELECT ")[2]
-    return {name for name in COLUMN_NAMES.values() if re.search(rf"\b{name}\b", select)}
+    names = [column.stored for column in ORDERS.columns if column.stored is not None]
+    return {name for name in names if re.search(rf"\b{name}\b", select)}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schema.errors import Reason, UnavailableError
-from server.tables.readiness import Readiness
+from server.tables.reading.readiness import Readiness
 from tests.support.clock import in_virtual_time, now
 
 

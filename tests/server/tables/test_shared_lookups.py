@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from server.orders.store import SqlOrderStore
+    from schema.ports.tables import TableStore
     from tests.server.conftest import OpenStore
 
 KEY = (Template(("key ", Slot(ORDERS["order_key"], Form.BIGINT))),)
@@ -26,14 +26,14 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass('public.sh
 
 
 @pytest.fixture
-async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIterator[SqlOrderStore]:
+async def store(database: asyncpg.Connection, open_store: OpenStore) -> AsyncIterator[TableStore]:
     """A store on a table that a test may lock."""
     await database.execute("CREATE TABLE public.shared_lookups AS SELECT * FROM orders_synced LIMIT 50")
-    store, _ = open_store("public.shared_lookups")
-    await store.probe()
+    orders, context = open_store("public.shared_lookups")
+    await orders.probe()
     # The probe lets the table be measured in the background. That would wait for the table's lock too, and be counted.
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "statistics of orders"))
-    yield store
+    yield context.tables
     await database.execute("DROP TABLE public.shared_lookups")
 
 
@@ -44,14 +44,14 @@ async def until(database: asyncpg.Connection, waiting: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def look_up(store: SqlOrderStore, key: int) -> str | None:
+async def look_up(store: TableStore, key: int) -> str | None:
     """The text of the order with this key."""
-    found = await store.json_orders([key], KEY)
+    found = await store.json_rows(ORDERS, [(key,)], KEY)
     assert found is not None
-    return found[key][0] if key in found else None
+    return found[(key,)][0] if (key,) in found else None
 
 
-async def test_those_who_ask_at_once_share_a_statement(store: SqlOrderStore, statements: list[str]) -> None:
+async def test_those_who_ask_at_once_share_a_statement(store: TableStore, statements: list[str]) -> None:
     """The first runs its own, all others share one. Each gets its own order, or None if it does not exist."""
     assert await asyncio.gather(*(look_up(store, key) for key in (1, 2, 3, 3, -1))) == [
         'key "1"',
@@ -63,7 +63,7 @@ async def test_those_who_ask_at_once_share_a_statement(store: SqlOrderStore, sta
     assert len(statements) == 2
 
 
-async def test_a_shared_statement_stands_on_every_record(store: SqlOrderStore) -> None:
+async def test_a_shared_statement_stands_on_every_record(store: TableStore) -> None:
     """Each request's log line counts the statement, also if another request started it."""
 
     async def request(key: int) -> RequestRecord:
@@ -77,7 +77,7 @@ async def test_a_shared_statement_stands_on_every_record(store: SqlOrderStore) -
 
 
 async def test_one_who_leaves_does_not_take_the_others_with_them(
-    store: SqlOrderStore, database: asyncpg.Connection
+    store: TableStore, database: asyncpg.Connection
 ) -> None:
     """When the last request leaves, the statement ends in the database."""
     for leaving in (1, 3):

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from schema.ports.changes import FeedPlace
-    from schema.ports.columns import Column, Columns
+    from schema.ports.columns import Column, Columns, Table
+    from schema.ports.values import Key
 
 
 READER: Final = Principal("reader", frozenset({Role.READER}))
@@ -85,8 +86,9 @@ class Lookup:
         self.failures = 0
         self.most = self._now = 0
 
-    async def order(self, key: int, columns: Columns) -> Block:
+    async def row(self, _table: Table, of: Key, columns: Columns) -> Block:
         """An order."""
+        (key,) = of
         self.keys.append(key)
         self._now += 1
         self.most = max(self.most, self._now)
@@ -118,6 +120,7 @@ class Server:
         events = Events(answer_of_event)
         context = Context(
             principal=READER,
+            tables=unused,
             orders=unused,
             new_lookup=lambda: cast("Any", lookup),
             statuses=unused,

@@ -35,8 +35,8 @@ from tests.server.traffic.event_server import (
 from tests.support.clock import in_virtual_time, now
 
 if TYPE_CHECKING:
-    from schema.ports.columns import Columns
-    from schema.ports.values import Block
+    from schema.ports.columns import Columns, Table
+    from schema.ports.values import Block, Key
     from tests.server.conftest import LogLines
 
 
@@ -226,13 +226,13 @@ async def test_an_event_that_fails_ends_each_of_its_subscriptions_with_an_error_
 async def test_what_an_event_reads_is_noted_on_a_record_of_its_own() -> None:
     """With an id, and the operation's name and transport: the log of a slow statement has them."""
     server, records = Server.with_changes(1), list[RequestRecord | None]()
-    order = server.lookup.order
+    row = server.lookup.row
 
-    async def noting(key: int, columns: Columns) -> Block:
+    async def noting(table: Table, key: Key, columns: Columns) -> Block:
         records.append(current_record.get())
-        return await order(key, columns)
+        return await row(table, key, columns)
 
-    server.lookup.order = noting  # type: ignore[method-assign] # as said
+    server.lookup.row = noting  # type: ignore[method-assign, assignment] # as said
     own = RequestRecord("1", transport="websocket", operation="Feed")
     current_record.set(own)
     await server.first(1)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import asyncpg
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError, UnavailableError
 from server.db.driver import Driver, spoils
 from server.db.errors import DRIVER_ERRORS, classify, driver_error, sqlstate
-from server.tables.read_connection import ReadConnection
-from server.tables.replicas import LeftOutError
+from server.tables.reading.read_connection import ReadConnection
+from server.tables.reading.replicas import LeftOutError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from server.db.driver import Compiled
     from server.db.pool import Pool
-    from server.tables.read_connection import Lookup
-    from server.tables.readiness import Readiness
-    from server.tables.replicas import Replicas
+    from server.tables.reading.read_connection import Lookup
+    from server.tables.reading.replicas import Replicas
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -31,12 +30,22 @@ T = TypeVar("T")
 _LOOK_AGAIN = frozenset({"42P01", "3F000", "42703", "42501", "42883", "42804"})
 
 
-class Reader(Generic[S]):
-    """Runs statements that read from a source, and tells the readiness whether they succeed."""
+class Health(Protocol):
+    """Whether what statements read from can be read."""
 
-    def __init__(self, table: Lookup[S], readiness: Readiness, replicas: Replicas | None = None) -> None:
+    def succeeded(self) -> None:
+        """Note that a statement has succeeded."""
+
+    def failed(self, error: UnavailableError, *, cause: Exception) -> None:
+        """Note that a statement has failed."""
+
+
+class Reader(Generic[S]):
+    """Runs statements that read from a source, and tells its health whether they succeed."""
+
+    def __init__(self, table: Lookup[S], health: Health, replicas: Replicas | None = None) -> None:
         self._table = table
-        self._readiness = readiness
+        self._health = health
         self._replicas = replicas
 
     @property
@@ -94,7 +103,7 @@ class Reader(Generic[S]):
             if (meaning := self._reported(error)) is error:
                 raise
             raise meaning from error
-        self._readiness.succeeded()
+        self._health.succeeded()
         return rows
 
     async def run(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]], *, again: bool = True) -> T:
@@ -109,16 +118,17 @@ class Reader(Generic[S]):
             if (meaning := self._reported(error)) is error:
                 raise
             raise meaning from error
-        self._readiness.succeeded()
+        self._health.succeeded()
         return result
 
     def _reported(self, error: Exception) -> ApiError:
-        """The meaning of a failure, which the readiness is told."""
-        meaning = classify(error)
+        """The meaning of a failure, which the health is told."""
+        named = self._table.named
+        meaning = classify(error, named)
         if isinstance(meaning, UnavailableError):
-            if meaning.reason is Reason.ORDERS_UNAVAILABLE:
+            if meaning.reason is named.reason:
                 self._table.forget()
-            self._readiness.failed(meaning, cause=error)
+            self._health.failed(meaning, cause=error)
         return meaning
 
     async def _anywhere(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]], *, again: bool) -> T:

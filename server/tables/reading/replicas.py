@@ -16,7 +16,7 @@ from server.db.driver import Driver
 from server.db.errors import classify
 from server.http.read_requirement import current_reads
 from server.observability.log_setup import silence_failure
-from server.tables.read_connection import ReadConnection
+from server.tables.reading.read_connection import ReadConnection
 from server.traffic.backoff import Backoff
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from server.db.driver import Compiled, PooledConnection
+    from server.db.errors import TableNamed
     from server.db.pool import Pool
 
 
@@ -25,6 +26,10 @@ S_co = TypeVar("S_co", covariant=True)
 
 class Lookup(Protocol[S_co]):
     """Looks up what statements read from. Only the primary is asked."""
+
+    @property
+    def named(self) -> TableNamed:
+        """How errors name it."""
 
     @property
     def known(self) -> S_co | None:

@@ -1,0 +1,78 @@
+"""The served tables: the orders, and those that the settings name beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from schema.graph import TABLES
+from schema.tables.registry import ORDERS_NAME
+from server.tables.catalog.served import ServedTables, TableHealth
+from server.tables.catalog.synced_table import Definition, SyncedTable
+from server.tables.lookup import SqlRowLookup
+from server.tables.reading.reader import Reader
+from server.tables.store import ServedTable, SqlTableStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from server.db.engine import Engines
+    from server.orders.orders_table import OrdersTable
+    from server.orders.store import ServedOrders
+    from server.tables.reading.readiness import Readiness
+    from server.tables.reading.replicas import Replicas
+
+# How long the count of all rows of a table is reused.
+_COUNTS_SECONDS: Final = 5.0
+
+
+class Graph:
+    """What reads the served tables, each by itself and several in one statement.
+
+    Args:
+        tables: the tables beside the orders: their names, and those in the database.
+        engines: the pools.
+        readiness: whether orders can be served.
+        replicas: the replicas.
+        orders_table: the lookup of the orders table.
+        orders: the served orders.
+        hidden: fields that the schema leaves out, as "Type.attribute".
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, str],
+        engines: Engines,
+        readiness: Readiness,
+        replicas: Replicas | None,
+        orders_table: OrdersTable,
+        orders: ServedOrders,
+        *,
+        hidden: Collection[str] = (),
+    ) -> None:
+        self._engines = engines
+        self._tables = {
+            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden))
+            for name, table in tables.items()
+        }
+        self._health = {name: TableHealth(readiness) for name in self._tables}
+        self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})
+        self._served: dict[str, ServedTable[Any]] = {
+            ORDERS_NAME: orders,
+            **{
+                name: ServedTable(engines, Reader(table, self._health[name], replicas), aggregate_ttl=_COUNTS_SECONDS)
+                for name, table in self._tables.items()
+            },
+        }
+        self.store = SqlTableStore(self._served, Reader(self._together, TableHealth(readiness), replicas))
+
+    def new_lookup(self) -> SqlRowLookup:
+        """A lookup of rows for an operation."""
+        return SqlRowLookup(self._engines.pages, {name: served.reader for name, served in self._served.items()})
+
+    def forget(self) -> None:
+        """Look all tables up again."""
+        self._together.forget()
+
+    def states(self) -> dict[str, str]:
+        """The state of each table beside the orders, in words for an operator."""
+        return {name: health.reason or "ok" for name, health in self._health.items()}

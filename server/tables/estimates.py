@@ -1,0 +1,45 @@
+"""Estimated counts: what PostgreSQL's planner expects, without reading a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from server.tables.source import Source
+from server.tables.sql_counts import estimate_statement, statistics_known_statement
+
+if TYPE_CHECKING:
+    from schema.ports.values import Conditions
+    from server.db.engine import Engines
+    from server.tables.reading.read_connection import ReadConnection
+    from server.tables.reading.reader import Reader
+
+S = TypeVar("S", bound=Source)
+
+
+class Estimates(Generic[S]):
+    """Estimates how many rows match.
+
+    Args:
+        engines: the pools.
+        reader: runs the statements.
+    """
+
+    def __init__(self, engines: Engines, reader: Reader[S]) -> None:
+        self.engines = engines
+        self.reader = reader
+
+    async def count(self, conditions: Conditions) -> int | None:
+        """The planner's estimate of the number of matching rows; None if ANALYZE has not run."""
+        if any(condition.value == () for condition in conditions):
+            # The planner never estimates 0.
+            return 0
+        return await self.reader.run(self.engines.pages, lambda connection: self.estimated(connection, conditions))
+
+    async def estimated(self, connection: ReadConnection[S], conditions: Conditions) -> int | None:
+        """The estimate on this connection."""
+        source = await connection.source()
+        known = await connection.rows(statistics_known_statement(source))
+        if not (known and known[0][0]):
+            return None
+        plans = await connection.rows(estimate_statement(source.as_synced(), conditions))
+        return int(plans[0][0][0]["Plan"]["Plan Rows"])

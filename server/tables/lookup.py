@@ -1,0 +1,142 @@
+"""The schema's RowLookup: rows and pages that an operation looks up at the same time share their statements."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aiodataloader import DataLoader
+
+from schema.ports.values import Block, Page, PageRequest
+from server.http.read_requirement import note_load
+from server.tables.sql_pages import Shape, values_of
+from server.tables.sql_rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from server.tables.store import without_placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from schema.ports.columns import Column, Columns, Table
+    from schema.ports.values import Conditions, Key, Ordering
+    from server.db.pool import Pool
+    from server.tables.reading.reader import Reader
+    from server.tables.source import Source
+
+_Readers: TypeAlias = "Mapping[str, Reader[Any]]"
+
+
+class SqlRowLookup:
+    """The schema's RowLookup: one statement for all rows of a table that are requested in one turn of the event loop.
+
+    Nothing is cached. A mutation may change an order between two lookups, so the second one reads it again.
+
+    Args:
+        pool: the pool that reads.
+        readers: the reader of each table, by its name.
+    """
+
+    def __init__(self, pool: Pool, readers: _Readers) -> None:
+        # Not methods: the lookup and its loaders would be a cycle.
+        self._rows = _loader(partial(_read_rows, pool, readers), lambda wanted: wanted[0])
+        self._pages = _loader(partial(_read_pages, pool, readers), lambda wanted: wanted[1:])
+        self._counts = _loader(partial(_read_counts, pool, readers), lambda wanted: wanted[1:])
+
+    async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:
+        """The row with this key."""
+        found: Block | None = await self._rows.load((table, key, columns))
+        return found
+
+    async def rows(self, table: Table, keys: Iterable[Key], columns: Columns) -> Sequence[Block | None]:
+        """The rows with these keys."""
+        found: Sequence[Block | None] = await self._rows.load_many([(table, key, columns) for key in keys])
+        return found
+
+    async def page(self, parent: object, request: PageRequest, columns: Columns) -> Page:
+        """A page of the rows that belong to a parent."""
+        found: Page = await self._pages.load((parent, request, columns))
+        return found
+
+    async def count(self, parent: object, ordering: Ordering, conditions: Conditions) -> int:
+        """The number of rows that belong to a parent."""
+        found: int = await self._counts.load((parent, ordering, conditions))
+        return found
+
+
+def _loader(
+    read: Callable[[list[Any]], Awaitable[Sequence[Any]]], group_of: Callable[[Any], object]
+) -> DataLoader[Any, Any]:
+    """A loader that reads each group of what is wanted by itself. If one group fails, the others are answered."""
+
+    async def load(wanted: list[Any]) -> list[Any]:
+        note_load()
+        groups: dict[object, list[int]] = {}
+        for index, one in enumerate(wanted):
+            groups.setdefault(group_of(one), []).append(index)
+        some = [[wanted[index] for index in indexes] for indexes in groups.values()]
+        found = await asyncio.gather(*(read(group) for group in some), return_exceptions=True)
+        answers: list[Any] = [None] * len(wanted)
+        for indexes, results in zip(groups.values(), found, strict=True):
+            if isinstance(results, BaseException) and not isinstance(results, Exception):
+                raise results
+            for position, index in enumerate(indexes):
+                answers[index] = results if isinstance(results, Exception) else results[position]
+        return answers
+
+    return DataLoader(load, cache=False)
+
+
+async def _read_rows(pool: Pool, readers: _Readers, wanted: list[tuple[Table, Key, Columns]]) -> Sequence[Block | None]:
+    table = wanted[0][0]
+    columns = table.in_order(frozenset().union(*(columns for _, _, columns in wanted)))
+    keys = sorted({key for _, key, _ in wanted})
+    width = len(table.key)
+    rows = await readers[table.name].rows(pool, lambda source: rows_by_key(source, columns), key_values(keys))
+    blocks = {tuple(row)[:width]: Block(columns, [tuple(row)[width:]]) for row in rows}
+    return [blocks.get(key) for _, key, _ in wanted]
+
+
+async def _read_pages(
+    pool: Pool, readers: _Readers, wanted: list[tuple[object, PageRequest, Columns]]
+) -> Sequence[Page]:
+    _, request, some = wanted[0]
+    table = request.ordering.table
+    columns, shape = table.in_order(some), Shape.of(request)
+    parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
+    rows = await readers[table.name].rows(
+        pool,
+        lambda source: page_of_parents(source, shape, columns),
+        parent_values(parents, values_of(request)),
+    )
+    by_parent: dict[object, list[tuple[Any, ...]]] = {}
+    behind: dict[object, bool] = {}
+    for row in rows:
+        parent, any_behind, present, *values = row
+        behind[parent] = any_behind
+        if present:
+            by_parent.setdefault(parent, []).append(tuple(values))
+    return [_page(columns, request, by_parent.get(parent, []), any_behind=behind[parent]) for parent, _, _ in wanted]
+
+
+def _page(columns: tuple[Column, ...], request: PageRequest, rows: list[tuple[Any, ...]], *, any_behind: bool) -> Page:
+    shown = rows[: request.size]
+    if request.backward:
+        shown.reverse()
+    block = Block(columns, without_placeholder(columns, shown))
+    return Page(block, more_ahead=len(rows) > request.size, any_behind=any_behind)
+
+
+async def _read_counts(
+    pool: Pool, readers: _Readers, wanted: list[tuple[object, Ordering, Conditions]]
+) -> Sequence[int]:
+    _, ordering, conditions = wanted[0]
+    request = PageRequest(ordering, conditions, size=0)
+    shape = Shape.of(request)
+    parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
+
+    def statement(source: Source) -> Any:
+        return counts_of_parents(source, shape)
+
+    rows = await readers[ordering.table.name].rows(pool, statement, parent_values(parents, values_of(request)))
+    counts = {row[0]: row[1] for row in rows}
+    return [counts[parent] for parent, _, _ in wanted]
