@@ -29,7 +29,7 @@ class Place(NamedTuple):
     """Where the text of a row is found: in the results of this call, at this index."""
 
     call: int
-    index: int
+    template: int
 
 
 @dataclass(slots=True)

@@ -221,7 +221,7 @@ class _Plan:
 
 
 def _text(found: Written, row: Key, place: Place) -> str:
-    return found[row][place.index] if row in found else "null"
+    return found[row][place.template] if row in found else "null"
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:

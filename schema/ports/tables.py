@@ -33,7 +33,7 @@ class TableStore(Protocol):
         """The same page as JSON, in one statement, with the positions of its first and last row if `ends`.
 
         `nested` are the requests of the pages nested in the templates. None if a stored value does not fit the schema,
-        a position is not one of its parent's, or a nested table is not available: the ordinary path then reports it.
+        or a position is in the page of another parent: the ordinary path then reports it.
         """
 
     async def json_rows(

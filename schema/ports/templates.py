@@ -64,7 +64,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class NestedRow:
-    """The place of the row that a relation to one leads to; `null` if there is none. `table` is the relation's target."""
+    """The place of the row of a relation to one: of the row of `table` that it leads to, or `null` if there is none."""
 
     relation: Relation
     table: Table
