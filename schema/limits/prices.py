@@ -86,8 +86,9 @@ _FEW: Final = TypicalLength(25)
 def _lists_of_tables() -> Iterator[tuple[str, Size]]:
     """The lists of the tables' types, their connections and their root fields."""
     for declared in REGISTERED.values():
-        yield f"{declared.connection_name}.edges", PageEntries()
-        yield f"{declared.connection_name}.nodes", PageEntries()
+        if declared.has_pages:
+            yield f"{declared.connection_name}.edges", PageEntries()
+            yield f"{declared.connection_name}.nodes", PageEntries()
         for name, relation in declared.table.relations.items():
             if relation.many:
                 size = _FEW if relation.listed else PageArguments(default=NESTED_SIZE)

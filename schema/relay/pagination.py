@@ -161,7 +161,8 @@ def encode_cursor(ordering: Ordering, value: object, key: Key, parent: object = 
     parts += key
     if not ordering.by_key:
         parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
-    return opaque(parts)
+    # PostgreSQL writes these cursors too, and escapes only what JSON requires.
+    return opaque(parts, escaped=False)
 
 
 def cursor_start(ordering: Ordering) -> str:
@@ -235,10 +236,9 @@ def _change(cursor: str) -> FeedPlace:
     return place
 
 
-def opaque(parts: list[object]) -> str:
-    """The text of a cursor that holds these parts."""
-    # PostgreSQL writes cursors too, and does not escape what is not ASCII.
-    return _encoded(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode())
+def opaque(parts: list[object], *, escaped: bool = True) -> str:
+    """The text of a cursor that holds these parts. What is not ASCII is escaped, or not."""
+    return _encoded(json.dumps(parts, separators=(",", ":"), ensure_ascii=escaped).encode())
 
 
 def _encoded(text: bytes) -> str:

@@ -54,6 +54,11 @@ class Declared:
         return f"{self.type_name}Connection"
 
     @property
+    def has_pages(self) -> bool:
+        """Whether it has a connection. A table that is read row by row, or whole, has none."""
+        return hasattr(import_module(self.module), self.connection_name)
+
+    @property
     def connection(self) -> Any:
         """Its connection, a TableConnection."""
         return _attribute(self.module, self.connection_name)

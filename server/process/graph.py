@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.tables.registry import ORDERS_NAME
 from server.tables.catalog.served import ServedTables, TableHealth
@@ -51,8 +53,7 @@ class Graph:
     ) -> None:
         self._engines = engines
         self._tables = {
-            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden))
-            for name, table in tables.items()
+            name: SyncedTable(Definition(TABLES[name], table, hidden=hidden)) for name, table in tables.items()
         }
         self._health = {name: TableHealth(readiness) for name in self._tables}
         self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})
@@ -72,6 +73,12 @@ class Graph:
     def forget(self) -> None:
         """Look all tables up again."""
         self._together.forget()
+
+    async def probe(self) -> None:
+        """Read a row of each table beside the orders, so that `states` tells which cannot be read."""
+        for name in self._tables:
+            with contextlib.suppress(UnavailableError):
+                await self._served[name].probe()
 
     def states(self) -> dict[str, str]:
         """The state of each table beside the orders, in words for an operator."""

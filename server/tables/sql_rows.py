@@ -40,7 +40,7 @@ def select_by_key(
         return sa.select(*keys, *selected).select_from(rows).where(keys[0] == sa.any_(_array("keys_0")))
     names = [f"key_{index}" for index in range(len(keys))]
     given = sa.func.unnest(*(_array(f"keys_{index}") for index in range(len(keys))))
-    wanted = given.table_valued(*(sa.column(name, sa.BigInteger()) for name in names), name="wanted").render_derived()
+    wanted = given.table_valued(*(sa.column(name, sa.BigInteger()) for name in names)).render_derived(name="wanted")
     same = [key == wanted.c[name] for key, name in zip(keys, names, strict=True)]
     return sa.select(*keys, *selected).select_from(rows).join(wanted, sa.and_(*same))
 
@@ -93,7 +93,7 @@ def parent_values(parents: Sequence[object], others: Mapping[str, Any]) -> dict[
 
 def _wanted() -> sa.TableValuedAlias:
     given = sa.func.unnest(_array("parents"))
-    return given.table_valued(sa.column("parent", sa.BigInteger()), name="wanted").render_derived()
+    return given.table_valued(sa.column("parent", sa.BigInteger())).render_derived(name="wanted")
 
 
 def _array(name: str) -> sa.BindParameter[Any]:

@@ -38,7 +38,7 @@ def main() -> int:
     try:
         with _only_one(chosen.directory), Cluster(chosen.directory / "postgres", options=_OPTIONS) as cluster:
             results = run(cluster, chosen)
-            if reason := plot(results.measured.loads, chosen.directory / "report.png"):
+            if reason := plot(results.with_targets(), chosen.directory / "report.png"):
                 results.measured.not_run.append(f"the plot: {reason}")
             text = report(cluster, chosen, results)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -52,23 +53,42 @@ async def volley_of(running: Running, name: str, asks: Sequence[Ask], truth: Tru
     Raises:
         BenchError: a response is wrong.
     """
-    requests = [running.dialect.request(ask) for ask in asks]
-    sent = [_as_bytes(running.url, request) for request in requests if request]
-    if len(sent) < len(requests):
+    requests = [request for ask in asks if (request := running.dialect.request(ask))]
+    if len(requests) < len(asks):
         return None
+
+    def check(number: int, answer: Any) -> None:
+        _check(running.name, running.dialect, asks[number], answer, truth)
+
+    volley = Volley(
+        f"{running.name}: {name}", running.url, running.process_id, [as_bytes(running.url, one) for one in requests]
+    )
+    return await looked_at(volley, check, _LOOKED_AT)
+
+
+async def looked_at(volley: Volley, check: Callable[[int, Any], None], count: int) -> Volley:
+    """Send the requests, check so many of the responses, and warm the contender up.
+
+    Returns:
+        The volley with the mean size of the checked responses.
+
+    Raises:
+        BenchError: a response is wrong.
+    """
     sizes = []
-    async with connected(running.url) as clients:
-        for ask, request in zip(asks[:_LOOKED_AT], sent, strict=False):
+    async with connected(volley.url) as clients:
+        for number, request in enumerate(volley.requests[:count]):
             head, content = await clients[0].send(request)
-            _check(running.name, running.dialect, ask, orjson.loads(checked(head, content)), truth)
+            check(number, orjson.loads(checked(head, content)))
             sizes.append(len(head) + len(content))
         until = time.monotonic() + _WARMING_SECONDS
         for _ in range(_WARMING):
-            await asyncio.gather(*(client.send(request) for client, request in zip(clients, sent, strict=False)))
+            await asyncio.gather(
+                *(client.send(request) for client, request in zip(clients, volley.requests, strict=False))
+            )
             if time.monotonic() > until:
                 break
-    title = f"{running.name}: {name}"
-    return Volley(title, running.url, running.process_id, sent, sum(sizes) / len(sizes))
+    return dataclasses.replace(volley, answer_bytes=sum(sizes) / len(sizes))
 
 
 async def check_the_same(ours: Volley, floor: Volley) -> None:
@@ -110,7 +130,8 @@ def _key(order: Mapping[str, Any]) -> int:
     return int(next(iter(order.values())))
 
 
-def _as_bytes(url: str, request: Request) -> bytes:
+def as_bytes(url: str, request: Request) -> bytes:
+    """The request as it is sent, with its head."""
     lines = [f"{request.method} {request.path} HTTP/1.1", f"host: {urlsplit(url).netloc}", "accept: application/json"]
     if request.body:
         lines += ["content-type: application/json", f"content-length: {len(request.body)}"]

@@ -87,40 +87,40 @@ def running_ours(setup: Setup, **settings: Any) -> Iterator[Running]:
 @contextlib.contextmanager
 def _floor(setup: Setup) -> Iterator[Running]:
     command = [sys.executable, "-m", "tests.bench.floor"]
-    with _process(command, setup, WRITE_POOL_SIZE=str(CLIENTS)) as (url, process_id):
+    with running_process(command, setup, WRITE_POOL_SIZE=str(CLIENTS)) as (url, process_id):
         # The floor ignores the query's text, so changing texts would show nothing.
         yield Running(FLOOR, url, process_id, Relay("/", our_cursor, lacks=frozenset({"text"})))
 
 
 @contextlib.contextmanager
 def _guide(setup: Setup) -> Iterator[Running]:
-    with _python("guide", setup, needs=("fastapi", "sqlmodel")) as (url, process_id):
+    with running_python("guide", setup, needs=("fastapi", "sqlmodel")) as (url, process_id):
         yield Running(GUIDE, url, process_id, Endpoints())
 
 
 @contextlib.contextmanager
 def _strawberry(setup: Setup) -> Iterator[Running]:
-    with _python("strawberry_orm", setup) as (url, process_id):
+    with running_python("strawberry_orm", setup) as (url, process_id):
         yield Running(STRAWBERRY, url, process_id, Relay("/", plain_cursor, merged="mergedOrders"))
 
 
 @contextlib.contextmanager
 def _mercurius(setup: Setup) -> Iterator[Running]:
-    with _process([str(node()), str(HERE / "mercurius.mjs")], setup) as (url, process_id):
+    with running_process([str(node()), str(HERE / "mercurius.mjs")], setup) as (url, process_id):
         yield Running(MERCURIUS, url, process_id, Relay("/graphql", plain_cursor, merged="mergedOrders"))
 
 
 @contextlib.contextmanager
 def _postgraphile(setup: Setup) -> Iterator[Running]:
-    with _process([str(node()), str(HERE / "postgraphile.mjs")], setup) as (url, process_id):
+    with running_process([str(node()), str(HERE / "postgraphile.mjs")], setup) as (url, process_id):
         # PostGraphile needs a plugin for filters other than equality, and its count is exact.
         lacks = frozenset({"filtered", "counted"})
-        cursor, merged_cursor = (_cursor_like(f"{url}/graphql", root) for root in ("orders", "mergedOrders"))
+        cursor, merged_cursor = (cursor_like(f"{url}/graphql", root) for root in ("orders", "mergedOrders"))
         dialect = Relay("/graphql", cursor, "Cursor", "mergedOrders", merged_cursor, lacks)
         yield Running(POSTGRAPHILE, url, process_id, dialect)
 
 
-def _cursor_like(url: str, root: str) -> Callable[[int], str]:
+def cursor_like(url: str, root: str) -> Callable[[int], str]:
     """PostGraphile's cursors, by key. All cursors of a list have the same prefix, which names the ordering."""
     query = {"query": f"{{ {root}(first: 1) {{ edges {{ cursor }} }} }}"}
     answer = httpx.post(url, json=query, timeout=_START_SECONDS, verify=NO_TLS).raise_for_status()
@@ -151,16 +151,21 @@ CONTENDERS: Final = (
 
 
 @contextlib.contextmanager
-def _python(peer: str, setup: Setup, *, needs: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+def running_python(peer: str, setup: Setup, *, needs: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    """Run a module of `peers/`, which needs these packages; give its URL and its id.
+
+    Raises:
+        NotRunError: a package is missing.
+    """
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
         raise NotRunError(f"{' and '.join(missing)} missing: `make bench` installs requirements-bench.txt")
-    with _process([sys.executable, "-m", f"tests.bench.peers.{peer}"], setup) as running:
+    with running_process([sys.executable, "-m", f"tests.bench.peers.{peer}"], setup) as running:
         yield running
 
 
 @contextlib.contextmanager
-def _process(command: list[str], setup: Setup, **settings: str) -> Iterator[tuple[str, int]]:
+def running_process(command: list[str], setup: Setup, **settings: str) -> Iterator[tuple[str, int]]:
     """Run a process that listens on PORT; give its URL and its id."""
     port = free_port()
     given = {

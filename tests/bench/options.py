@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.contenders import CONTENDERS, FLOOR, OURS
 from tests.bench.measuring import BenchError
+from tests.bench.nested.contenders import CONTENDERS as NESTED_CONTENDERS
 from tests.bench.works import WORKS
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 WRITES: Final = "writes"
 LATENCY: Final = "latency"
 STARTUP: Final = "startup"
+NESTED: Final = "nested"
 MEMORY: Final = "memory"
-_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP)
+_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP, NESTED)
 # Smaller tables do not have enough orders besides those changed beforehand.
 _MIN_SCALE: Final = 0.1
 
@@ -33,13 +35,15 @@ class Options:
 
     Attributes:
         directory: the directory of PostgreSQL's data and the report.
-        scale: the TPC-H scale factor for all measurements but the comparison of scales.
+        scale: the TPC-H scale factor for all measurements but the nested pages and the comparison of scales.
+        nested_scale: the TPC-H scale factor for the nested pages, which need more tables.
         scales: the scale factors to compare, which shows the cost of the table's size.
         parts: names of works or of groups of works.
     """
 
     directory: Path
     scale: float
+    nested_scale: float
     scales: tuple[float, ...]
     rounds: int
     seconds: float
@@ -62,7 +66,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         default=",".join(_BY_DEFAULT),
         help=f"parts among {', '.join((*_BY_DEFAULT, MEMORY))}; or names of works",
     )
-    names = [contender.name for contender in CONTENDERS]
+    names = list(dict.fromkeys(contender.name for contender in (*CONTENDERS, *NESTED_CONTENDERS)))
     parser.add_argument("--contenders", default=",".join(names), help=f"among {', '.join(names)}; {OURS} always runs")
     parser.add_argument("--rounds", help="number of rounds, 5 by default; or BENCH_ROUNDS")
     parser.add_argument("--seconds", help="seconds of each contender in each round, 2 by default; or BENCH_SECONDS")
@@ -75,6 +79,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     return Options(
         directory=Path(environment.get("LOCAL_DIR", ".local/bench")),
         scale=_number("SCALE", environment.get("SCALE") or "1", least=_MIN_SCALE),
+        nested_scale=_number("SCALE", environment.get("SCALE") or "0.1", least=_MIN_SCALE),
         scales=tuple(_number("SCALES", text, least=_MIN_SCALE) for text in environment.get("SCALES", "").split()),
         rounds=int(_number("BENCH_ROUNDS", given.rounds or environment.get("BENCH_ROUNDS", "5"), least=1)),
         seconds=_number("BENCH_SECONDS", given.seconds or environment.get("BENCH_SECONDS", "2"), least=1),

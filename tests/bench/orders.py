@@ -51,7 +51,7 @@ def points(cluster: Cluster, orders: int) -> Points:
     starts = {"start": SIZE, "middle": orders // 2, "end": orders - 2 * SIZE - _PAGES_AT_A_PLACE}
     spread = [SIZE + usable * number // POINTS for number in range(POINTS)]
     at = {place: [starts[place] + number for number in range(_PAGES_AT_A_PLACE)] for place in PLACES}
-    keys = _keys_at(cluster, {*spread, *(number for numbers in at.values() for number in numbers)})
+    keys = keys_at(cluster, {*spread, *(number for numbers in at.values() for number in numbers)})
     return Points([keys[number] for number in spread], {place: [keys[one] for one in at[place]] for place in PLACES})
 
 
@@ -67,7 +67,7 @@ def every(cluster: Cluster, step: int, remainder: int) -> Sequence[tuple[int, st
     return [(key, status) for key, status in json.loads(found)]
 
 
-def _keys_at(cluster: Cluster, numbers: set[int]) -> Mapping[int, int]:
+def keys_at(cluster: Cluster, numbers: set[int]) -> Mapping[int, int]:
     """The keys of the orders with these numbers, counted from 1 in key order."""
     found = cluster.run_sql(
         f"""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.bench.contenders import CONTENDERS, OURS
-from tests.bench.works import WORKS
+from tests.bench.contenders import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +22,15 @@ _OTHERS_COLOUR: Final = "#adb5bd"
 _ROOM: Final = 1.3
 
 
-def plot(loads: Mapping[str, Mapping[str, Sequence[Load]]], path: Path) -> str | None:
-    """Plot the medians, with lines from the minimum to the maximum. Return None, or why there is no plot."""
+def plot(works: Sequence[tuple[str, Mapping[str, Sequence[Load]]]], path: Path) -> str | None:
+    """Plot the medians of works, with lines from the minimum to the maximum. Return None, or why there is no plot.
+
+    Args:
+        works: the title of each work, and each contender's figures.
+        path: the picture's file.
+    """
     # An earlier run's plot does not belong to this report.
     path.unlink(missing_ok=True)
-    works = [work for work in WORKS if work.targets and loads.get(work.name)]
     if not works:
         return "no work with targets was measured"
     try:
@@ -38,8 +41,8 @@ def plot(loads: Mapping[str, Mapping[str, Sequence[Load]]], path: Path) -> str |
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width * _COLUMNS, height * rows), layout="constrained")
     panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
-    for panel, work in zip(panels, works, strict=False):
-        _draw(panel, work.title, loads[work.name])
+    for panel, (title, loads) in zip(panels, works, strict=False):
+        _draw(panel, title, loads)
     for panel in panels[len(works) :]:
         panel.set_visible(False)
     figure.suptitle("Requests per second, one process each: median of the rounds, least to greatest", fontsize=10)
@@ -48,7 +51,7 @@ def plot(loads: Mapping[str, Mapping[str, Sequence[Load]]], path: Path) -> str |
 
 
 def _draw(panel: Any, title: str, loads: Mapping[str, Sequence[Load]]) -> None:
-    names = [contender.name for contender in CONTENDERS if contender.name in loads]
+    names = list(loads)
     rates = [[load.rate for load in loads[name]] for name in names]
     medians = [statistics.median(of) for of in rates]
     below = [median - min(of) for median, of in zip(medians, rates, strict=True)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.bench.measuring import Load
     from tests.bench.openloop import Offered
+    from tests.bench.scales import ByScale
     from tests.bench.soak import Soak
 
     Loads = Mapping[str, Sequence[Load]]
@@ -97,17 +98,26 @@ def of_writes(loads: Loads) -> str:
     return table(("setOrderStatus", "requests/s", "target", "", "processor time"), rows)
 
 
-def by_scale(loads: Mapping[tuple[float, int], Sequence[Load]]) -> str:
-    """The cost of a page of the largest table, relative to the smallest."""
-    scales = sorted({scale for scale, _ in loads})
+def by_scale(of_titles: Mapping[str, ByScale]) -> str:
+    """The cost of pages of the largest table, relative to the smallest."""
     rows = []
-    for connections in (1, CLIENTS):
-        if len(scales) > 1 and all((scale, connections) in loads for scale in (scales[0], scales[-1])):
-            found = ratios(loads[scales[-1], connections], loads[scales[0], connections], latency)
+    for title, loads in of_titles.items():
+        for which, found in largest_to_smallest(loads).items():
             met = statistics.median(found) <= _MOST_OF_SMALLEST
-            name = f"scale {scales[-1]:g} / {scales[0]:g}, {connections} connections"
-            rows.append((name, spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met)))
-    return table(("page of 100", "p50", "target", ""), rows)
+            rows.append((f"{title}, {which}", spread(found), f"<= {_MOST_OF_SMALLEST}", verdict(met=met)))
+    return table(("", "p50", "target", ""), rows)
+
+
+def largest_to_smallest(loads: ByScale) -> Mapping[str, list[float]]:
+    """The ratios of the latency at the largest scale to that at the smallest, for each number of connections."""
+    scales = sorted({scale for scale, _ in loads})
+    return {
+        f"scale {scales[-1]:g} / {scales[0]:g}, {connections} connections": ratios(
+            loads[scales[-1], connections], loads[scales[0], connections], latency
+        )
+        for connections in (1, CLIENTS)
+        if len(scales) > 1 and all((scale, connections) in loads for scale in (scales[0], scales[-1]))
+    }
 
 
 def of_latencies(offered: Mapping[tuple[str, str], Sequence[Offered]]) -> str:

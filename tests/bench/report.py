@@ -10,14 +10,14 @@ from tests.bench import ratios, works, wrk
 from tests.bench.changes import CHANGED
 from tests.bench.contenders import CONTENDERS
 from tests.bench.load import CLIENTS
-from tests.bench.tables import spread, table
+from tests.bench.nested import report as nested
+from tests.bench.tables import figures, figures_by_scale, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.local.cluster import Cluster
     from tests.bench.options import Options
-    from tests.bench.ratios import Loads
     from tests.bench.run import Results
 
 _HOW_TO_READ: Final = """
@@ -35,10 +35,10 @@ much later they went out, which is due to the generator, or to a machine with to
 
 def report(cluster: Cluster, options: Options, results: Results) -> str:
     """The whole report."""
-    return "\n\n".join(["# make bench", _about(cluster, options, results), *_sections(results)]) + "\n"
+    return "\n\n".join(["# make bench", _about(cluster, options, results), *_sections(options, results)]) + "\n"
 
 
-def _sections(results: Results) -> Iterator[str]:
+def _sections(options: Options, results: Results) -> Iterator[str]:
     loads = results.measured.loads
     if any(work.group != works.DEPTH and loads.get(work.name) for work in works.WORKS):
         yield "## Ours in requests/s, relative to each other server"
@@ -59,6 +59,8 @@ def _sections(results: Results) -> Iterator[str]:
     if results.soaks:
         yield f"## Memory, {results.soaks[0].requests:,} pages of 100"
         yield ratios.of_memory(results.soaks)
+    if results.nested:
+        yield from nested.ratios(results.nested, options)
     if results.measured.not_run:
         yield "## Not run"
         yield "\n".join(f"- {' '.join(reason.split())}" for reason in results.measured.not_run)
@@ -71,13 +73,11 @@ def _all_figures(results: Results) -> Iterator[str]:
     for work in works.WORKS:
         if found := results.measured.loads.get(work.name):
             yield f"### {work.title}"
-            yield _figures(found)
-    if results.scales:
-        yield "### page of 100 by scale"
-        yield _figures({f"scale {scale:g}, {count} connections": of for (scale, count), of in results.scales.items()})
+            yield figures(found)
+    yield from figures_by_scale(results.scales)
     if results.writes:
         yield "### setOrderStatus"
-        yield _figures(results.writes)
+        yield figures(results.writes)
     if results.starts:
         yield f"From `python -m server` to the first page of 10 orders: {spread(results.starts)} s."
     if results.memory:
@@ -86,36 +86,24 @@ def _all_figures(results: Results) -> Iterator[str]:
             f"Our process had {before.resident:.0f} MB resident ({before.unique:.0f} its own) before the works, and "
             f"{after.resident:.0f} MB ({after.unique:.0f}) after them."
         )
+    if results.nested:
+        yield from nested.figures(results.nested)
 
 
 def _about(cluster: Cluster, options: Options, results: Results) -> str:
     flushing = ", ".join(f"{name} {cluster.run_sql(f'SHOW {name}')}" for name in ("fsync", "synchronous_commit"))
     generator = "wrk -t1" if wrk.available() else f"asyncio clients, because {wrk.HOW_TO_GET_IT}"
     servers = "\n".join(
-        f"- {contender.name}: {contender.title}" for contender in CONTENDERS if contender.name in options.contenders
+        f"- {contender.name}: {contender.title}"
+        for contender in CONTENDERS
+        if results.orders and contender.name in options.contenders
     )
+    orders = f"{results.orders:,} orders, {CHANGED:,} of them changed; " if results.orders else ""
     return (
-        f"- {results.orders:,} orders, {CHANGED:,} of them changed; PostgreSQL {cluster.version}, {flushing}\n"
+        f"- {orders}PostgreSQL {cluster.version}, {flushing}\n"
         f"- {CLIENTS} connections from {generator}; {options.rounds} rounds of {options.seconds:g} s each, of 1 s where "
         "there is no target; every answer's keys and values were checked first\n"
         f"- {os.cpu_count()} CPUs, which the load generator, the servers and PostgreSQL share; load average "
         f"{results.load_average:.1f} before; Python {platform.python_version()}\n"
         f"{servers}"
     )
-
-
-def _figures(loads: Loads) -> str:
-    rows = [
-        (
-            name,
-            spread([load.rate for load in rounds], digits=0),
-            spread([load.p50_ms for load in rounds]),
-            spread([load.p99_ms for load in rounds]),
-            spread([load.own_ms for load in rounds], digits=3),
-            spread([load.database_ms for load in rounds], digits=3),
-            spread([load.generator for load in rounds]),
-            str(sum(load.refused for load in rounds)),
-        )
-        for name, rounds in loads.items()
-    ]
-    return table(("", "requests/s", "p50 ms", "p99 ms", "own ms", "PostgreSQL ms", "generator", "refused"), rows)

@@ -22,9 +22,11 @@ from tests.bench.latency import MEASURED as LATENCY_WORKS
 from tests.bench.latency import measure_latency
 from tests.bench.load import CLIENTS, Plan
 from tests.bench.measuring import BenchError, Memory
+from tests.bench.nested.run import run_nested
+from tests.bench.nested.works import COMPARED
 from tests.bench.node import NotRunError
 from tests.bench.rounds import Measured, measure
-from tests.bench.scales import compare_scales
+from tests.bench.scales import compare_scales, page_by_scale
 from tests.bench.soak import Soak, soak
 from tests.bench.starting import measure_starts
 from tests.bench.works import WORKS
@@ -36,30 +38,52 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.bench.contenders import Running, Setup
     from tests.bench.measuring import Load
+    from tests.bench.nested.run import Nested
     from tests.bench.openloop import Offered
     from tests.bench.options import Options
+    from tests.bench.scales import ByScale
 
 
 @dataclass(slots=True)
 class Results:
     """The results of a run, as far as they were requested."""
 
-    orders: int
     load_average: float
+    orders: int = 0
     measured: Measured = field(default_factory=Measured)
     writes: Mapping[str, Sequence[Load]] = field(default_factory=dict)
     memory: tuple[Memory, Memory] | None = None
     latency: Mapping[tuple[str, str], Sequence[Offered]] = field(default_factory=dict)
     starts: Sequence[float] = ()
     soaks: Sequence[Soak] = ()
-    scales: Mapping[tuple[float, int], Sequence[Load]] = field(default_factory=dict)
+    scales: Mapping[str, ByScale] = field(default_factory=dict)
+    nested: Nested | None = None
+
+    def with_targets(self) -> list[tuple[str, Mapping[str, Sequence[Load]]]]:
+        """The titles and figures of the works in which ours is compared with others."""
+        found: dict[str, Mapping[str, Sequence[Load]]] = {
+            work.title: self.measured.loads.get(work.name, {}) for work in WORKS if work.targets
+        }
+        if self.nested:
+            found.update({work.title: self.nested.loads.get(work, {}) for work in COMPARED})
+        return [(title, loads) for title, loads in found.items() if loads]
 
 
 def run(cluster: Cluster, options: Options) -> Results:
     """Run the requested measurements."""
+    results = Results(os.getloadavg()[0])
+    if options.parts - {parts.NESTED}:
+        _run_flat(cluster, options, results)
+    if parts.NESTED in options.parts:
+        results.nested = run_nested(options, results.measured.not_run)
+    return results
+
+
+def _run_flat(cluster: Cluster, options: Options, results: Results) -> None:
+    """Measure everything that needs the orders alone."""
     orders, setup = table.load(cluster, options.scale)
     plan = Plan(options.rounds, options.seconds, cluster.process_id())
-    results = Results(orders, os.getloadavg()[0])
+    results.orders = orders
     measured, chosen = results.measured, options.parts
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -83,8 +107,7 @@ def run(cluster: Cluster, options: Options) -> Results:
         except BenchError as error:
             measured.not_run.append(f"memory soak: {error}")
     if options.scales:
-        results.scales = compare_scales(options, measured.not_run)
-    return results
+        results.scales = compare_scales(options.scales, page_by_scale, options, measured.not_run)
 
 
 def _start(

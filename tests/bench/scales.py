@@ -1,4 +1,4 @@
-"""The comparison of tables of different sizes: the same page of each, from separate servers, in the same rounds."""
+"""The comparison of tables of different sizes: the same pages of each, from separate servers, in the same rounds."""
 
 from __future__ import annotations
 
@@ -23,35 +23,54 @@ if TYPE_CHECKING:
 
     from tests.bench.measuring import Load
     from tests.bench.options import Options
+    from tests.bench.wrk import Volley
+
+    # By scale and number of connections.
+    ByScale = Mapping[tuple[float, int], Sequence[Load]]
+    Prepare = Callable[[ExitStack, Cluster, float], Mapping[str, Volley]]
 
 _WORK: Final = next(work for work in WORKS if work.name == "page100")
 
 
-def compare_scales(options: Options, not_run: list[str]) -> Mapping[tuple[float, int], Sequence[Load]]:
-    """Measure a page of 100 orders by scale and number of connections.
+def compare_scales(
+    scales: Sequence[float], prepare: Prepare, options: Options, not_run: list[str]
+) -> Mapping[str, ByScale]:
+    """Measure the same volleys at each scale, by title.
 
-    Each scale has a PostgreSQL of its own, so that its table is there for the next run.
+    Each scale has a PostgreSQL of its own, so that its tables are there for the next run.
+
+    Args:
+        scales: the scale factors.
+        prepare: loads the tables of a scale, starts the server, and returns the volleys for it by title.
+        options: for how long to measure.
+        not_run: the reasons for what is not measured.
     """
-    loads: dict[tuple[float, int], Sequence[Load]] = {}
+    loads: dict[str, dict[tuple[float, int], Sequence[Load]]] = {}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        drives: dict[int, dict[str, Callable[[float], Load]]] = {1: {}, CLIENTS: {}}
-        for scale in options.scales:
+        drives: dict[tuple[str, int], dict[float, Callable[[float], Load]]] = {}
+        for scale in scales:
             cluster = stack.enter_context(Cluster(options.directory / f"postgres-{scale:g}"))
-            orders, setup = table.load(cluster, scale)
-            running = stack.enter_context(running_ours(setup))
+            volleys = prepare(stack, cluster, scale)
             sys.stderr.write(f"Scale {scale:g} is there\n")
-            asks = _WORK.asks(table.points(cluster, orders))
-            volley = uvloop.run(
-                volley_of(running, f"scale {scale:g}", asks, Truth(setup.orders_table, cluster.run_sql))
-            )
-            if volley is None:
-                raise TypeError(running)
-            for connections, of_scales in drives.items():
-                script = directory / f"{scale:g}-{connections}.lua"
-                of_scales[f"{scale:g}"] = driver(volley, connections, cluster.process_id(), script)
-        for connections, of_scales in drives.items():
-            title = f"scales, {connections} connections"
-            found = interleave(title, of_scales, options.rounds, options.seconds, not_run, warm_up=True)
-            loads.update({(float(scale), connections): rounds for scale, rounds in found.items()})
+            for title, volley in volleys.items():
+                for connections in (1, CLIENTS):
+                    script = directory / f"{scale:g}-{title}-{connections}.lua"
+                    of_scales = drives.setdefault((title, connections), {})
+                    of_scales[scale] = driver(volley, connections, cluster.process_id(), script)
+        for (title, connections), of_scales in drives.items():
+            name = f"{title} by scale, {connections} connections"
+            found = interleave(name, of_scales, options.rounds, options.seconds, not_run, warm_up=True)
+            loads.setdefault(title, {}).update({(scale, connections): rounds for scale, rounds in found.items()})
     return loads
+
+
+def page_by_scale(stack: ExitStack, cluster: Cluster, scale: float) -> Mapping[str, Volley]:
+    """Prepare a page of 100 orders."""
+    orders, setup = table.load(cluster, scale)
+    running = stack.enter_context(running_ours(setup))
+    asks = _WORK.asks(table.points(cluster, orders))
+    volley = uvloop.run(volley_of(running, f"scale {scale:g}", asks, Truth(setup.orders_table, cluster.run_sql)))
+    if volley is None:
+        raise TypeError(running)
+    return {"page of 100": volley}

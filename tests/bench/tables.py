@@ -6,9 +6,10 @@ import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.bench.measuring import Load
+    from tests.bench.scales import ByScale
 
 
 def rate(load: Load) -> float:
@@ -50,3 +51,28 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["-" * width for width in widths], *rows]
     padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def figures(loads: Mapping[str, Sequence[Load]]) -> str:
+    """The figures of each contender."""
+    rows = [
+        (
+            name,
+            spread([load.rate for load in rounds], digits=0),
+            spread([load.p50_ms for load in rounds]),
+            spread([load.p99_ms for load in rounds]),
+            spread([load.own_ms for load in rounds], digits=3),
+            spread([load.database_ms for load in rounds], digits=3),
+            spread([load.generator for load in rounds]),
+            str(sum(load.refused for load in rounds)),
+        )
+        for name, rounds in loads.items()
+    ]
+    return table(("", "requests/s", "p50 ms", "p99 ms", "own ms", "PostgreSQL ms", "generator", "refused"), rows)
+
+
+def figures_by_scale(of_titles: Mapping[str, ByScale]) -> Iterator[str]:
+    """The figures by scale, below their titles."""
+    for title, loads in of_titles.items():
+        yield f"### {title} by scale"
+        yield figures({f"scale {scale:g}, {count} connections": of for (scale, count), of in loads.items()})

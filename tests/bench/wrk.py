@@ -52,13 +52,16 @@ def _program() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Volley:
-    """Requests as bytes for a contender's process, to be sent in turn, and the size of a response."""
+    """Requests as bytes for a contender's process, to be sent in turn.
+
+    `answer_bytes` is the mean size of a response, once some have been checked.
+    """
 
     name: str
     url: str
     process_id: int
     requests: Sequence[bytes]
-    answer_bytes: float
+    answer_bytes: float = 0
 
     def write_script(self, path: Path) -> None:
         """Write wrk's script."""

@@ -9,11 +9,12 @@ from strawberry.utils.str_converters import to_camel_case
 from schema import build_schema
 from schema.access import Requires
 from schema.errors import ForbiddenError
+from schema.graph import TABLES
 from schema.nodes import NODE_TYPES
 from schema.permissions import NOBODY, Principal, Role
 from schema.relay.node import Node
 
-SCHEMA = build_schema()
+SCHEMA = build_schema(tables=TABLES)
 CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it
 ROOTS = {
     "query": Role.READER,

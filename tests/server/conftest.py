@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
+from schema.graph import TABLES
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
 from server.changes.feed import PostgresFeed
@@ -196,7 +197,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
 @pytest.fixture(scope="session")
 def execute(open_store: OpenStore) -> Execute:
     """Run a document against a table, and return the response as the server would send it."""
-    schema = build_schema(limits=DocumentLimits(root_mutations=10))
+    schema = build_schema(tables=TABLES, limits=DocumentLimits(root_mutations=10))
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
@@ -213,7 +214,7 @@ def execute(open_store: OpenStore) -> Execute:
 def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
     """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
     documents = DocumentCache()
-    schema = build_schema(documents=documents, plans=True)
+    schema = build_schema(tables=TABLES, documents=documents, plans=True)
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object

@@ -67,7 +67,7 @@ def _group_table(group: type[BaseSettings]) -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default == frozenset() or default == {}:
+    if default is None or default in (frozenset(), {}):
         return "-"
     if isinstance(default, frozenset):
         return f"`{','.join(sorted(default))}`"

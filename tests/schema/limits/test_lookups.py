@@ -11,6 +11,7 @@ from schema.limits.lookups import LOOKUP_PRICES
 from schema.limits.prices import PRICES
 from schema.nodes import NODE_TYPES
 from schema.relay.node import encode_global_id
+from schema.tables.registry import REGISTERED
 from tests.schema.limits.test_cost import cost
 from tests.schema.recording import RecordingAdministration, run
 
@@ -22,7 +23,10 @@ INSTANCE = encode_global_id("DatabaseInstance", "a")
 
 def test_every_type_that_is_looked_up_by_itself_has_its_price() -> None:
     """That of the field which looks up one such object."""
-    assert {*NODE_TYPES} - {*LOOKUP_PRICES} == {"Order", "OrderStatusChange"}
+    assert {*NODE_TYPES} - {*LOOKUP_PRICES} == {
+        "OrderStatusChange",
+        *(declared.type_name for declared in REGISTERED.values()),
+    }
     assert LOOKUP_PRICES["DatabaseInstance"] == PRICES["Query.databaseInstance"]
     assert LOOKUP_PRICES["SyncedTable"] == PRICES["Query.syncedTable"]
     assert LOOKUP_PRICES["Operation"] == PRICES["Query.operation"]

@@ -343,7 +343,7 @@ def test_the_advice_says_what_to_do() -> None:
     status = advice(orders('filter: {status: {eq: OPEN}, clerk: {eq: "a"}}'))
     assert "`status` and `clerk`" in status
     assert "`orderDate`" in status
-    assert "`ensureOrderIndexes`" in advice(orders("orderBy: {field: ORDER_DATE}"), UNINDEXED)
+    assert "`ensureIndexes`" in advice(orders("orderBy: {field: ORDER_DATE}"), UNINDEXED)
     assert "cursors" in advice("{ ordersPage(page: 1000000) { nodes { id } } }")
     assert "`clerk`" in advice('{ orderCount(filter: {clerk: {eq: "a"}}) { count } }')
     assert advice("{ orders { nodes { id } } }") == ""

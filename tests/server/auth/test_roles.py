@@ -12,6 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 from schema import Mutation, build_schema
 from schema.admin.guard import RequiresAdmin
 from schema.errors import ForbiddenError, Reason
+from schema.graph import TABLES
 from schema.nodes import NODE_TYPES
 from schema.permissions import Principal, Role
 from schema.relay.node import encode_global_id
@@ -20,10 +21,12 @@ from server.http.error_response import present
 if TYPE_CHECKING:
     from tests.server.conftest import Execute, OpenStore
 
-SCHEMA = build_schema()
+SCHEMA = build_schema(tables=TABLES)
 CORE = SCHEMA._schema  # noqa: SLF001 # Strawberry has no public name for it
 ARGUMENTS = {
     "order": "(orderKey: 1)",
+    "customer": "(customerKey: 1)",
+    "part": "(partKey: 1)",
     "node": '(id: "T3JkZXI6MQ==")',
     "nodes": '(ids: ["T3JkZXI6MQ=="])',
     "setOrderStatus": "(input: {orderKey: 1, status: OPEN})",
@@ -53,6 +56,7 @@ ARGUMENTS = {
 }
 # A key that an object of the type may have.
 KEYS = {
+    "LineItem": "1:1",
     "DatabaseInstance": "orders-pg",
     "DatabaseCatalog": "orders",
     "SyncedTable": "orders.public.orders_synced",

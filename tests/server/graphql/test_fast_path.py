@@ -128,7 +128,7 @@ async def test_a_failure_is_met_once_and_told_as_ever(way: Way, open_store: Open
     asked = present(await way.schema.execute(PAGE, context_value=context))[0]
     assert answer == asked
     assert answer["errors"][0]["extensions"]["reason"] == "ORDERS_UNAVAILABLE"
-    assert replayed.orders is not context.orders
+    assert replayed.tables is not context.tables
 
 
 @pytest.mark.parametrize(
