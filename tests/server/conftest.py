@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -151,6 +151,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
         tables: Mapping[str, str] = MappingProxyType({}),
+        hidden: Collection[str] = (),
         **limits: int,
     ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
@@ -167,7 +168,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         store = ServedOrders(
             engines, Reader(orders, readiness), aggregate_ttl=aggregate_ttl, statistics=measurement.statistics
         )
-        graph = Graph(tables, engines, readiness, None, orders, store)
+        graph = Graph(tables, engines, readiness, None, orders, store, hidden=hidden)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
