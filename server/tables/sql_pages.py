@@ -46,10 +46,11 @@ class Shape(NamedTuple):
     backward: bool
     look_back: bool
     way: Way
+    prefix: str = ""
 
     @classmethod
-    def of(cls, request: PageRequest, way: Way = Way.SERVED) -> Shape:
-        """The shape of a request that is read in this way."""
+    def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
+        """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
         return cls(
             ordering=request.ordering,
@@ -60,6 +61,7 @@ class Shape(NamedTuple):
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
+            prefix=prefix,
         )
 
     @property
@@ -80,15 +82,16 @@ class Shape(NamedTuple):
         return self.ordering.descending is not self.backward
 
 
-def values_of(request: PageRequest) -> dict[str, Any]:
+def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
     """The values of the statement's parameters."""
-    values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
+    values: dict[str, Any] = {}
     for index, condition in enumerate(request.conditions):
+        values[f"{prefix}condition_{index}"] = condition.value
         if condition.operator is Operator.STARTS_WITH:
-            values[f"condition_{index}_end"] = _end_of_prefix(str(condition.value))
+            values[f"{prefix}condition_{index}_end"] = _end_of_prefix(str(condition.value))
     if request.position is not None:
-        values |= {"position_value": request.position.value}
-        values |= {f"position_key_{index}": part for index, part in enumerate(request.position.key)}
+        values[f"{prefix}position_value"] = request.position.value
+        values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 
 
@@ -243,10 +246,10 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
 
 def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with parameters for their values, and that of the parent."""
-    found = [
-        _compared(source.column(column), operator, {"key": f"condition_{index}"}, {"key": f"condition_{index}_end"})
-        for index, (column, operator) in enumerate(shape.comparisons)
-    ]
+    found = []
+    for index, (column, operator) in enumerate(shape.comparisons):
+        name = f"{shape.prefix}condition_{index}"
+        found.append(_compared(source.column(column), operator, {"key": name}, {"key": f"{name}_end"}))
     within = shape.ordering.within
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
@@ -266,13 +269,13 @@ def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool)
     keys = [source.column(column) for column in shape.ordering.table.key]
     sort = in_order(source.column(by))
     after = _comparison(descends=descends, inclusive=inclusive)
-    at = [sa.bindparam(f"position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
+    at = [sa.bindparam(f"{shape.prefix}position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
     if shape.ordering.by_key:
         return [[after(_row(keys), _row(at))]]
     if shape.position_is_null:
         rest = [sort.is_(None), after(_row(keys), _row(at))]
         return [rest, [sort.is_not(None)]] if descends else [rest]
-    position_value = sa.bindparam("position_value", type_=sort.type)
+    position_value = sa.bindparam(f"{shape.prefix}position_value", type_=sort.type)
     rest = [after(_row([sort, *keys]), _row([position_value, *at]))]
     return [rest] if descends else [rest, [sort.is_(None)]]
 
