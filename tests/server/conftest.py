@@ -53,6 +53,8 @@ from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
 
 if TYPE_CHECKING:
+    import strawberry
+
     from server.db.pool import Pool
     from server.local.cluster import Cluster
 
@@ -211,11 +213,22 @@ def execute(open_store: OpenStore) -> Execute:
     return execute_
 
 
-@pytest.fixture(params=["ordinary", "fast"])
-def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
-    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+@pytest.fixture(scope="session")
+def planned_schema() -> tuple[DocumentCache, strawberry.Schema]:
+    """A schema that plans its documents, and the cache that has the plans."""
     documents = DocumentCache()
-    schema = build_schema(tables=TABLES, documents=documents, plans=True)
+    return documents, build_schema(tables=TABLES, documents=documents, plans=True)
+
+
+@pytest.fixture(params=["ordinary", "fast"])
+def answer_either_way(
+    request: pytest.FixtureRequest,
+    open_store: OpenStore,
+    statements: list[str],
+    planned_schema: tuple[DocumentCache, strawberry.Schema],
+) -> Execute:
+    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+    documents, schema = planned_schema
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object
