@@ -48,6 +48,7 @@ from server.process.graph import Graph
 from server.settings import Settings
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
+from tests.server.graph_tables import graph, odd_graph
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 
     from server.db.pool import Pool
     from server.local.cluster import Cluster
+
+__all__ = ["graph", "odd_graph"]
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
 OpenStore = Callable[..., tuple[ServedOrders, Context]]
