@@ -64,6 +64,15 @@ class Shape(NamedTuple):
             prefix=prefix,
         )
 
+    @classmethod
+    def of_parents(cls, request: PageRequest, *, prefix: str = "") -> Shape:
+        """The shape of a request for rows that belong to parents.
+
+        There is an index of the parent and the key. In any other order all rows of a parent are sorted: an index of
+        that order has the rows of all parents.
+        """
+        return cls.of(request, Way.SERVED if request.ordering.by_key else Way.SORTED, prefix=prefix)
+
     @property
     def columns(self) -> frozenset[Column]:
         """The columns that the conditions filter by."""
@@ -245,7 +254,7 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
         sa.select(sa.literal_column("1"))
         .select_from(source.rows(shape.columns))
         .where(*conditions_of(source, shape, parent=parent), *stretch)
-        .order_by(*order_by(source, shape.ordering, reverse=not shape.backward))
+        .order_by(*order_by(source, shape.ordering, reverse=not shape.backward, way=shape.way))
         .limit(limit(1))
         .scalar_subquery()
         for stretch in _stretches(source, shape, descends=not shape.descends, inclusive=True)
