@@ -101,7 +101,7 @@ async def _read_pages(
 ) -> Sequence[Page]:
     _, request, some = wanted[0]
     table = request.ordering.table
-    columns, shape = table.in_order(some), Shape.of(request)
+    columns, shape = table.in_order(some), Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
     rows = await readers[table.name].rows(
         pool,
@@ -131,7 +131,7 @@ async def _read_counts(
 ) -> Sequence[int]:
     _, ordering, conditions = wanted[0]
     request = PageRequest(ordering, conditions, size=0)
-    shape = Shape.of(request)
+    shape = Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
 
     def statement(source: Source) -> Any:
