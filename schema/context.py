@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.columns import Columns
     from schema.ports.orders import OrderStore
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
     from schema.ports.tables import RowLookup, TableStore
 
 
@@ -112,7 +112,7 @@ class Context:
     charge: Callable[[int], None] | None = None
     event_terms: EventTerms = EventTerms()
     account: Account | None = None
-    statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS
+    statistics: Callable[[], TableStatistics] = lambda: NO_STATISTICS
     tells_cost: bool = False
     explores: bool = False
     renew: Callable[[Principal], Awaitable[Principal]] = _same

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from schema.context import PageLimits
     from schema.limits.prices import ConditionalPrice
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
 
 Variables: TypeAlias = "Mapping[str, Any]"
-StatisticsSource: TypeAlias = "Callable[[], OrderStatistics]"
+StatisticsSource: TypeAlias = "Callable[[], TableStatistics]"
 # A number that depends on a request's variables, on the limits of pages and on the size of the table.
 Number: TypeAlias = "Callable[[Variables, PageLimits, StatisticsSource], int]"
 # What the server does for any operation. A page of four orders with one field costs as much.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from schema.limits.arguments import GivenArguments
     from schema.limits.formulas import ArgumentValue, Number, StatisticsSource, Variables
     from schema.ports.columns import Column
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
     from schema.ports.values import Conditions
 
 # Ten times as long as a point of a page takes (schema/limits/prices.py), so that an operation may read the whole table.
@@ -105,7 +105,7 @@ class PageScan:
         """The conditions, and the order of the page. Its direction does not matter here."""
         return _conditions(filled(self.filter, variables)), _sort(filled(self.order_by, variables))
 
-    def _skipped(self, size: int, variables: Variables, known: OrderStatistics) -> int:
+    def _skipped(self, size: int, variables: Variables, known: TableStatistics) -> int:
         """How many orders are before the page, as far as there are any."""
         number = None if self.page is None else self.page.value(variables)
         return min(int(number) - 1, known.rows // max(1, size)) * size if type(number) is int and number > 1 else 0
@@ -141,7 +141,7 @@ def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statist
             yield from number.advice(variables, pages, statistics)
 
 
-def _advice_on(conditions: Conditions, known: OrderStatistics) -> Iterator[str]:
+def _advice_on(conditions: Conditions, known: TableStatistics) -> Iterator[str]:
     columns = {condition.column for condition in conditions}
     names = [name for name, column in _CONDITIONS.items() if column in columns and not known.has_index(column)]
     if names:

@@ -72,7 +72,7 @@ _UNKNOWN: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True)
-class OrderStatistics:
+class TableStatistics:
     """What the database's own statistics say of the orders. They may be minutes old.
 
     Attributes:
@@ -97,7 +97,7 @@ class OrderStatistics:
 
 
 # What is known before the table has been looked up.
-NO_STATISTICS: Final = OrderStatistics()
+NO_STATISTICS: Final = TableStatistics()
 
 
 def place_of(column: Column, value: object) -> float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema.ports.columns import Column
-    from schema.ports.statistics import OrderStatistics, Spread
+    from schema.ports.statistics import TableStatistics, Spread
     from schema.ports.values import Condition, Conditions, Ordering
 
 # Microseconds for an order: one after the other in the table or in the order of the keys, in which most tables are
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     microseconds: float
 
 
-def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderStatistics, *, skipped: int = 0) -> Found:
+def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableStatistics, *, skipped: int = 0) -> Found:
     """The way of a page with these conditions in this order, after orders that are skipped."""
     if known.rows == 0:
         # Nothing is known: PostgreSQL decides.
@@ -85,7 +85,7 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderSt
     return Found(Way.PASSING, planned + all_ * each)
 
 
-def time_of_count(conditions: Conditions, known: OrderStatistics, *, statistics: bool) -> float:
+def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics: bool) -> float:
     """The microseconds for counting the orders that match, or for their statistics."""
     plain = _plain(conditions)
     joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
@@ -93,7 +93,7 @@ def time_of_count(conditions: Conditions, known: OrderStatistics, *, statistics:
     return _read(plain, known) + joined + aggregated
 
 
-def _is_served(conditions: Conditions, sort: Column, known: OrderStatistics) -> bool:
+def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:
     """Whether an index has all orders that match side by side, in the page's order."""
     if all(condition.column is sort and condition.operator is not Operator.IN for condition in conditions):
         return True
@@ -108,7 +108,7 @@ def _plain(conditions: Conditions) -> Conditions:
     return tuple(condition for condition in conditions if not condition.column.merged)
 
 
-def _read(conditions: Conditions, known: OrderStatistics) -> float:
+def _read(conditions: Conditions, known: TableStatistics) -> float:
     """The microseconds for reading all orders that match: by the narrowest index, or the whole table."""
     plain = _plain(conditions)
     read = known.rows * _SCANNED
@@ -119,7 +119,7 @@ def _read(conditions: Conditions, known: OrderStatistics) -> float:
     return read + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
 
 
-def _share(conditions: Conditions, known: OrderStatistics) -> float:
+def _share(conditions: Conditions, known: TableStatistics) -> float:
     """About the share of the orders that match, if their columns do not depend on one another."""
     columns = {condition.column for condition in conditions}
     return math.prod(
@@ -144,7 +144,7 @@ def _share_of_column(conditions: Conditions, spread: Spread) -> float:
     return share if low == -math.inf and high == math.inf else min(share, spread.between(low, high))
 
 
-def _may_match_none(conditions: Conditions, known: OrderStatistics) -> bool:
+def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
     """Whether the statistics cannot tell that any order matches: no value is common, or a range is within one part."""
     for column in {condition.column for condition in conditions}:
         spread, parts = known.spread(column), tuple(one for one in conditions if one.column is column)

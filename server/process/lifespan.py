@@ -28,7 +28,7 @@ from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
 from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
-from server.orders.measuring.measurement import Measurement
+from server.tables.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph

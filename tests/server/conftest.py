@@ -41,7 +41,7 @@ from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
-from server.orders.measuring.measurement import Measurement
+from server.tables.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph

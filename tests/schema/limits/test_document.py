@@ -27,7 +27,7 @@ from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
 from schema.permissions import NOBODY
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics
+from schema.ports.statistics import NO_STATISTICS, TableStatistics
 from schema.turns import Turns
 from tests.support.calibration import hold
 from tests.support.examples import examples
@@ -316,7 +316,7 @@ class _Context:
 
     def charge(self, _cost: int) -> None: ...
 
-    def statistics(self) -> OrderStatistics:
+    def statistics(self) -> TableStatistics:
         return NO_STATISTICS
 
 

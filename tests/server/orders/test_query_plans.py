@@ -21,7 +21,7 @@ from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver
 from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
 from server.db.migrate import Migrations
-from server.orders.measuring.measurement import Measurement
+from server.tables.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.settings import Settings

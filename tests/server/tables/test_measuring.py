@@ -12,9 +12,9 @@ from schema.limits.formulas import LEAST_POINTS
 from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS, place_of
 from server.db.app_tables import change_tables
-from server.orders.measuring import measurement as measurements
-from server.orders.measuring import sql_statistics
-from server.orders.measuring.measurement import Measurement
+from server.tables.measuring import measurement as measurements
+from server.tables.measuring import sql_statistics
+from server.tables.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 
 if TYPE_CHECKING:

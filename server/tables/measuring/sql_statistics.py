@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.orders.types import ORDERS
-from schema.ports.statistics import OrderStatistics, Spread, place_of
+from schema.ports.statistics import TableStatistics, Spread, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ _QUERY = sa.text(
 ).bindparams(sa.bindparam("columns", type_=ARRAY(TEXT())))
 
 
-async def measure(connection: AsyncConnection, schema: str, name: str) -> OrderStatistics:
+async def measure(connection: AsyncConnection, schema: str, name: str) -> TableStatistics:
     """The statistics of the orders table."""
     asked = {"schema": schema, "name": name, "columns": [*_COLUMNS]}
     found = json.loads((await connection.execute(_QUERY, asked)).scalar_one())
@@ -85,7 +85,7 @@ async def measure(connection: AsyncConnection, schema: str, name: str) -> OrderS
     indexes = {tuple(takewhile(_INDEXED.__contains__, index)) for index in found["indexes"] or ()}
     if not plain:
         indexes = {index for index in indexes if index and await _serves(connection, f'"{schema}"."{name}"', index)}
-    return OrderStatistics(
+    return TableStatistics(
         rows,
         frozenset(tuple(_INDEXED[column] for column in index) for index in indexes),
         {_COLUMNS[one["attname"]]: _spread_of(one, rows) for one in found["spreads"] or ()},

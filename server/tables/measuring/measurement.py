@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics
-from server.orders.measuring.sql_statistics import measure
+from schema.ports.statistics import NO_STATISTICS, TableStatistics
+from server.tables.measuring.sql_statistics import measure
 
 if TYPE_CHECKING:
     from server.db.pool import Pool
@@ -37,7 +37,7 @@ class Measurement:
         self._task: asyncio.Task[None] | None = None
         self._failed = False
 
-    def statistics(self) -> OrderStatistics:
+    def statistics(self) -> TableStatistics:
         """What is known of the orders. If it is old, it is measured again meanwhile."""
         if time.monotonic() - self._began_at > _MEASURE_AGAIN_SECONDS:
             self.renew()
