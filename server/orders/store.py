@@ -50,14 +50,6 @@ class ServedOrders(ServedTable[Orders]):
         """Estimates the number of matching orders, with their merged statuses."""
         return OrderEstimates(self.engines, self.reader, ttl=self._ttl)
 
-    async def probe(self) -> None:
-        """Read one order, to check that orders can be read.
-
-        Raises:
-            UnavailableError: orders cannot be read; the error says why.
-        """
-        await self.reader.fetch(self.engines.pages, aggregates.probe_statement)
-
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: Columns, *, offset: int, size: int
     ) -> Page:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.tables.registry import ORDERS_NAME
 from server.tables.catalog.served import ServedTables, TableHealth
@@ -71,6 +73,12 @@ class Graph:
     def forget(self) -> None:
         """Look all tables up again."""
         self._together.forget()
+
+    async def probe(self) -> None:
+        """Read a row of each table beside the orders, so that `states` tells which cannot be read."""
+        for name in self._tables:
+            with contextlib.suppress(UnavailableError):
+                await self._served[name].probe()
 
     def states(self) -> dict[str, str]:
         """The state of each table beside the orders, in words for an operator."""

@@ -168,7 +168,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 pool.opened = administering.note_connection
 
             readiness.watch(
-                lambda: _check_readiness(settings, engines, migrations, administering, replicas, orders),
+                lambda: _check_readiness(settings, engines, migrations, administering, replicas, orders, graph),
                 look_up=database.look_up,
             )
             database.wake_up.down = readiness.doubt
@@ -255,6 +255,7 @@ async def _check_readiness(
     administering: AdministrationRuntime,
     replicas: Replicas,
     orders: ServedOrders,
+    graph: Graph,
 ) -> None:
     """Check whether orders can be read, and prepare the parts for changes, administration and replicas.
 
@@ -267,6 +268,7 @@ async def _check_readiness(
     administering.look_for_orphans()
     replicas.discover()
     await orders.probe()
+    await graph.probe()
     # A warning for the operator. If it fails, orders can still be read.
     with contextlib.suppress(Exception):
         await warn_of_limit(settings, engines.pages)

@@ -15,7 +15,7 @@ from schema.ports.ways import way_of
 from server.tables.estimates import Estimates
 from server.tables.shared_lookups import SharedLookups
 from server.tables.source import Source
-from server.tables.sql_counts import count_statement
+from server.tables.sql_counts import count_statement, probe_statement
 from server.tables.sql_json import BETWEEN_ROWS, json_page, json_rows
 from server.tables.sql_pages import Shape, page_of, values_of
 from server.tables.sql_rows import key_values
@@ -65,6 +65,14 @@ class ServedTable(Generic[S]):
     def estimates(self) -> Estimates[S]:
         """Estimates the number of matching rows."""
         return Estimates(self.engines, self.reader)
+
+    async def probe(self) -> None:
+        """Read one row, to check that the table can be read.
+
+        Raises:
+            UnavailableError: it cannot be read; the error says why.
+        """
+        await self.reader.fetch(self.engines.pages, probe_statement)
 
     async def count(self, conditions: Conditions) -> Count:
         """The number of matching rows, from one statement or from the cache."""
