@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import strawberry
 
 if TYPE_CHECKING:
-    from schema.ports.columns import Table
+    from collections.abc import Iterator
+
+    from schema.ports.columns import Column, Table
     from schema.tables.rows import Row
 
 
@@ -77,6 +79,14 @@ REGISTERED: Final[dict[str, Declared]] = {
     "nations": Declared("Nation", "schema.graph.nations"),
     "regions": Declared("Region", "schema.graph.regions"),
 }
+
+
+def referred_to(table: Table) -> Iterator[Column]:
+    """The columns by which tables refer to many rows of this one."""
+    for declared in REGISTERED.values():
+        for relation in declared.table.relations.values():
+            if relation.many and relation.target == table.name:
+                yield table[relation.there]
 
 
 @cache

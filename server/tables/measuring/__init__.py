@@ -1,4 +1,4 @@
-"""What the database knows of the orders before it reads them: for prices, plans and estimates.
+"""What the database knows of a table before it is read: for prices and plans.
 
 Read `measurement.py` first.
 """

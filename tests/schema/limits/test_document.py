@@ -36,6 +36,8 @@ from tests.support.work import counted, processor_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schema.ports.columns import Table
+
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
 MANY = DocumentLimits(definitions=1_000, tokens=100_000)
 SCHEMA = build_schema()._schema  # noqa: SLF001 # Strawberry has no public way to it
@@ -316,7 +318,7 @@ class _Context:
 
     def charge(self, _cost: int) -> None: ...
 
-    def statistics(self) -> TableStatistics:
+    def statistics(self, _table: Table) -> TableStatistics:
         return NO_STATISTICS
 
 

@@ -12,7 +12,7 @@ from schema.context import PageLimits
 from schema.limits.cost import formula_of
 from schema.limits.scans import PageScan, advice_on
 from schema.orders.types import ORDERS
-from schema.ports.statistics import NO_STATISTICS, TableStatistics, Spread, place_of
+from schema.ports.statistics import NO_STATISTICS, Spread, TableStatistics, place_of
 from schema.ports.ways import Way, way_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def cost(document: str, known: TableStatistics = LARGE, **variables: Any) -> int
     assert not validate(SCHEMA, parsed)
     operation = get_operation_ast(parsed)
     assert operation
-    return formula_of(SCHEMA, parsed, operation).evaluate(variables, PAGES, lambda: known)
+    return formula_of(SCHEMA, parsed, operation).evaluate(variables, PAGES, lambda _table: known)
 
 
 def scan(document: str, known: TableStatistics = LARGE, **variables: Any) -> int:
@@ -335,7 +335,7 @@ def advice(document: str, known: TableStatistics = LARGE) -> str:
     parsed = parse(document)
     operation = get_operation_ast(parsed)
     assert operation
-    return " ".join(advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda: known))
+    return " ".join(advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda _table: known))
 
 
 def test_the_advice_says_what_to_do() -> None:

@@ -312,7 +312,7 @@ async def test_the_advice_on_a_cost_names_only_what_the_caller_did(document: str
     limited = build_schema(plans=True, limits=DocumentLimits(cost=100))
 
     async def told(explored_by: ExploredBy, role: Role) -> str:
-        asked = replace(context(RecordingAdministration(), role), statistics=lambda: known)
+        asked = replace(context(RecordingAdministration(), role), statistics=lambda _table: known)
         result = await limited.execute(document, context_value=asked)
         explores, is_admin = may_explore(asked.principal, explored_by), role is Role.ADMIN
         (error,) = present(result, explores=explores, is_admin=is_admin, query=document)[0]["errors"]

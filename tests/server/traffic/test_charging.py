@@ -98,7 +98,7 @@ async def test_a_scan_that_can_never_be_paid_for_is_refused_with_advice(open_sto
     rates = RateLimit(1e-9, 20)
     schema = build_schema(extensions=[lambda: ChargeMistakes(rates)])
     known = TableStatistics(1_500_000, frozenset({(ORDERS["order_key"],)}))
-    context = rates.charging(replace(open_store()[1], statistics=lambda: known))
+    context = rates.charging(replace(open_store()[1], statistics=lambda _table: known))
     result = await schema.execute('{ orders(filter: {clerk: {eq: "a"}}) { nodes { id } } }', context_value=context)
     (error,) = present(result)[0]["errors"]
     assert error["extensions"]["reason"] == "RATE_LIMITED"
