@@ -64,7 +64,10 @@ class Found(NamedTuple):
 
 
 def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableStatistics, *, skipped: int = 0) -> Found:
-    """The way of a page with these conditions in this order, after rows that are skipped: of a parent, if it has one."""
+    """The way of a page with these conditions in this order, after the rows that are skipped.
+
+    An ordering within a column is that of one parent's rows.
+    """
     if ordering.within is not None:
         return _way_within(ordering.within, conditions, ordering, known)
     return _way_of_all(conditions, ordering, size, known, skipped=skipped)
