@@ -161,11 +161,11 @@ SHARED_PRICES: Final[dict[str, tuple[frozenset[str], int]]] = {
 }
 # A `totalCount` of a root page; and that of the rows of one parent, which are counted for all parents in one statement.
 COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
-COUNT_OF_PARENT: Final = 2
+COUNT_OF_PARENT: Final = 4
 # A row that another leads to is looked up, together with those of all others.
 _LOOKUP: Final = 2
 # The page of a parent is read together with those of all others.
-_NESTED_PAGE: Final = 4
+_NESTED_PAGE: Final = 8
 
 
 def _prices_of_tables() -> Iterator[tuple[str, int]]:
