@@ -145,7 +145,8 @@ async def test_pages_of_pages_that_cost_too_much_are_refused_with_advice(documen
     """Before anything is read."""
     result = await SCHEMA.execute(document, context_value=context(RecordingAdministration(), Role.READER))
     assert result.data is None
-    (error,) = result.errors or ()
+    assert result.errors
+    (error,) = result.errors
     assert isinstance(error.original_error, LimitError)
     assert error.original_error.reason is Reason.COST_EXCEEDED
     assert "The sizes of nested pages multiply" in error.message
@@ -160,7 +161,8 @@ async def test_a_deep_cycle_is_refused(levels: int, size: int) -> None:
         selection = f"orders(first: {size}) {{ nodes {{ customer {{ {selection} }} }} }}"
     document = f"{{ customer(customerKey: 1) {{ {selection} }} }}"
     result = await SCHEMA.execute(document, context_value=context(RecordingAdministration(), Role.READER))
-    (error,) = result.errors or ()
+    assert result.errors
+    (error,) = result.errors
     if levels == 6 and size == 1:
         # It is shallow enough to be read, which this context cannot do.
         assert not isinstance(error.original_error, LimitError)
@@ -242,7 +244,7 @@ def test_a_condition_in_a_variable_is_seen_within_a_page() -> None:
     assert scan(document) == 0
     assert scan(document, f={"marketSegment": {"eq": "BUILDING"}}) == 25 * 120
     assert scan(document, o={"field": "NAME"}) == 25 * 120
-    for wrong in (
+    wrongs: list[Any] = [
         None,
         7,
         "x",
@@ -251,7 +253,8 @@ def test_a_condition_in_a_variable_is_seen_within_a_page() -> None:
         {"name": {"startsWith": {}}},
         {"field": []},
         {"nationKey": {"in": [{}]}},
-    ):
+    ]
+    for wrong in wrongs:
         assert scan(document, f=wrong, o=wrong) >= 0
 
 
