@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from schema.errors import ApiError
 from schema.plans.arguments import UnplannedError
-from schema.plans.roots import is_of_nested
+from schema.plans.replay import is_of_nested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
