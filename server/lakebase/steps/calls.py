@@ -21,7 +21,7 @@ _START_AGAIN_SECONDS: Final = 20.0
 DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
 # this long. One that does not appear is not ours.
-_APPEARS_SECONDS: Final = 5.0
+_APPEARS_SECONDS: Final = 30.0
 # How long a step waits for the platform's operation once the resource is there or gone, as it should be.
 _FREED_SECONDS: Final = 30.0
 # How often the platform's operation behind a call may fail for a reason that may pass.
