@@ -273,9 +273,8 @@ class BranchPlans:
             count = await count_changes(self._services, server, since=since)
             newer = "status changes that cannot be counted" if count is None else f"status changes: {count:,}"
             message += (
-                f" The branch {spec.source} stays as it is, and alone has what is newer than {moment} ({newer}), with "
-                "the newer audit, operations and cursors of the feed. Catalogs and servers go on showing "
-                f"{spec.source}."
+                f" The branch {spec.source} stays as it is. Only it has what is newer than {moment} ({newer}), the "
+                f"audit, operations and cursors of the feed included. Catalogs and servers go on showing {spec.source}."
             )
         return f"{message} To serve the branch {spec.name}, set LAKEBASE_ENDPOINT to {path}"
 
