@@ -226,6 +226,9 @@ class InstancePlans:
         name = required(draft.request.instance_name)
         found = await self._platform.instance(name)
         deleted = None if found else await self._platform.deleted_instance(name)
+        if found is None and deleted is None:
+            # Another client may have brought it back between the two looks.
+            found = await self._platform.instance(name)
         add = step_adder(draft, "undelete_instance", f"instance {name}", exists=found is not None)
         self._reserve_served(draft, name)
         if found is not None:

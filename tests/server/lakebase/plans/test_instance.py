@@ -122,6 +122,14 @@ async def test_the_plan_of_a_stop_says_what_else_is_changed(desk: Desk) -> None:
     assert "cannot be reached until it is started" in step.message
 
 
+async def test_an_instance_that_another_client_brings_back_meanwhile_is_not_taken_for_purged(desk: Desk) -> None:
+    """The first look does not find it, and the second one does not find it deleted."""
+    desk.platform.fault("not_found_after_create", method="GET", path=URL)
+    draft = await desk.plan(OperationKind.UNDELETE_INSTANCE, instance_name=INSTANCE)
+    assert draft.refusals == []
+    assert [one.message for one in draft.steps] == ["is not deleted (AVAILABLE)"]
+
+
 async def test_an_instance_without_an_endpoint_is_not_changed(desk: Desk) -> None:
     """Nothing is known of its size, so nothing would differ; its history can still be changed."""
     desk.platform.fault("answer", method="GET", path=f"{URL}/branches/production/endpoints", times=None, body="{}")
