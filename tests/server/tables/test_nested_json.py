@@ -147,7 +147,9 @@ async def test_odd_rows_are_answered_alike_or_left_to_the_ordinary_path(odd: Bot
 
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("field", ["TOTAL_PRICE", "ORDER_KEY", "ORDER_DATE"])
-@pytest.mark.parametrize(("size", "cursor", "end"), [("first", "after", "endCursor"), ("last", "before", "startCursor")])
+@pytest.mark.parametrize(
+    ("size", "cursor", "end"), [("first", "after", "endCursor"), ("last", "before", "startCursor")]
+)
 async def test_a_nested_connection_is_paged_to_its_end(
     odd: BothWays, field: str, direction: str, size: str, cursor: str, end: str
 ) -> None:
