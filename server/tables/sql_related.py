@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.ports.templates import Fact, NestedRow, Rows, Slot
-from schema.ports.ways import Way
 from server.tables.source import Source
 from server.tables.sql_pages import Shape, any_behind, conditions_of, limit, rows_of, sort_keys
 from server.tables.sql_values import constant, cursor, joined, value_of
@@ -45,10 +44,7 @@ class Below(NamedTuple):
 
     @classmethod
     def _of(cls, number: int, request: NestedRequest) -> Below:
-        # There is an index of the parent and the key. In any other order all rows of the parent are sorted: an index
-        # of that order has the rows of all parents.
-        way = Way.SERVED if request.page.ordering.by_key else Way.SORTED
-        return cls(Shape.of(request.page, way, prefix=prefix_of(number)), request.parent is not None)
+        return cls(Shape.of_parents(request.page, prefix=prefix_of(number)), request.parent is not None)
 
 
 def prefix_of(number: int) -> str:
