@@ -19,6 +19,7 @@ from schema.relay.node import encode_global_id
 from server.db.database import DatabaseMissingError
 from server.db.errors import sqlstate
 from server.lakebase.database.audit import write_line
+from server.lakebase.lanes import run_lanes
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
@@ -63,8 +64,8 @@ class Executor:
         stopping: set when the process is about to stop.
         changed: awaited after every change of an operation, so that subscribers see it.
         finished: called when the end of an operation is stored.
-        database_changed: awaited before the end of an operation is shown. The operation may have created, replaced,
-            stopped or deleted the database.
+        database_changed: awaited before the end of an operation is shown, and before steps that run side by side. The
+            operation may have created, replaced, stopped or deleted the database.
     """
 
     def __init__(
@@ -156,10 +157,11 @@ class Executor:
         failure, cancelled = None, False
         try:
             services = await self._services()
-            while (index := operation.next_step()) is not None:
-                if self._stopping.is_set():
-                    raise StoppedError  # noqa: TRY301 # as a step raises it
-                await self._run_step(operation, index, services)
+            while lanes := operation.next_lanes():
+                if lanes[0][0] > 0 and operation.steps[lanes[0][0]].beside:
+                    # The steps so far may have created the database and the orders, which are served from now on.
+                    await self._database_changed()
+                await run_lanes(lanes, functools.partial(self._run_step, operation, services))
         except ApiError as error:
             failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
             if isinstance(error, InternalError):
@@ -175,7 +177,9 @@ class Executor:
         await self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
 
-    async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
+    async def _run_step(self, operation: OperationRecord, services: Services, index: int) -> None:
+        if self._stopping.is_set():
+            raise StoppedError
         step = operation.steps[index]
         operation.update_step(index, state=OperationState.RUNNING, started_at=step.started_at or datetime.now(UTC))
         await self._save(operation)
@@ -184,6 +188,7 @@ class Executor:
             message = await STEPS[step.name](
                 Step(
                     operation,
+                    index,
                     services,
                     self._timeouts,
                     save=functools.partial(self._report, operation, index),

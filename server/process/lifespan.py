@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
+from schema.orders.types import ORDERS
 from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
 from server.changes.feed import PostgresFeed
@@ -28,12 +29,12 @@ from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
 from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page, json_rows
@@ -147,6 +148,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness.used = feed.note_use
             for close in (
                 measurement.close,
+                graph.close,
                 feed.close,
                 readiness.close,
                 migrations.close,
@@ -221,7 +223,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
                     renew=authentication.renewed,
-                    statistics=measurement.statistics,
+                    statistics=graph.statistics,
                 ),
             }
 
@@ -246,7 +248,7 @@ def _ease_collection() -> None:
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
     table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
-    measurement = Measurement(engines.aggregates, table.qualified_name)
+    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name)
     table.looked_up = measurement.renew
     return table, measurement
 

@@ -109,10 +109,16 @@ def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]
     """The conditions in SQL, with their values."""
     found = []
     for condition in conditions:
-        column, operator, value = source.column(condition.column), condition.operator, condition.value
+        column, operator, value = _comparable(source, condition.column), condition.operator, condition.value
         end = _end_of_prefix(str(value)) if operator is Operator.STARTS_WITH else None
         found.append(_compared(column, operator, *({"key": None, "value": one} for one in (value, end, value))))
     return found
+
+
+def _comparable(source: Source, column: Column) -> sa.ColumnElement[Any]:
+    """A column to compare with values. The index of a text that is sorted by code points finds equal ones so, too."""
+    found = source.column(column)
+    return in_order(found) if column in source.table.sorts else found
 
 
 def _compared(
@@ -250,11 +256,13 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
 
     It does not use EXISTS: PostgreSQL drops the ORDER BY in an EXISTS, and could then choose to scan the table.
     """
+    # Among the rows of a parent, no index of the page's order is walked where the page itself is not read so.
+    way = Way.SERVED if parent is None else shape.way
     probes = (
         sa.select(sa.literal_column("1"))
         .select_from(source.rows(shape.columns))
         .where(*conditions_of(source, shape, parent=parent), *stretch)
-        .order_by(*order_by(source, shape.ordering, reverse=not shape.backward, way=shape.way))
+        .order_by(*order_by(source, shape.ordering, reverse=not shape.backward, way=way))
         .limit(limit(1))
         .scalar_subquery()
         for stretch in _stretches(source, shape, descends=not shape.descends, inclusive=True)
@@ -268,7 +276,7 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
     for index, (column, operator) in enumerate(shape.comparisons):
         name = f"{shape.prefix}condition_{index}"
         names = name, f"{name}_end", f"{name}_start"
-        found.append(_compared(source.column(column), operator, *({"key": name} for name in names)))
+        found.append(_compared(_comparable(source, column), operator, *({"key": name} for name in names)))
     within = shape.ordering.within
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.

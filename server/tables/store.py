@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from schema.ports.columns import Column, Columns, Table
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
     from schema.ports.templates import NestedRequest, Template
     from schema.ports.values import Conditions, Key, PageRequest
     from server.db.driver import Compiled
@@ -54,7 +54,7 @@ class ServedTable(Generic[S]):
         reader: Reader[S],
         *,
         aggregate_ttl: float,
-        statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS,
+        statistics: Callable[[], TableStatistics] = lambda: NO_STATISTICS,
     ) -> None:
         self.engines = engines
         self.reader = reader

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
 from schema.graph import TABLES
+from schema.orders.types import ORDERS
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
 from server.changes.feed import PostgresFeed
@@ -41,11 +42,11 @@ from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph
 from server.settings import Settings
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
 from tests.server.graph_tables import graph, odd_graph
@@ -161,7 +162,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
     ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
-        measurement = Measurement(engines.aggregates, orders.qualified_name)
+        measurement = Measurement(engines.aggregates, ORDERS, orders.qualified_name)
         orders.looked_up = measurement.renew
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
@@ -194,7 +195,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             ),
             lakebase=NotConfigured(audit, Lineage(absent, own, Home(absent, app_schema)).copy_of),
             limits=PageLimits(**limits),
-            statistics=measurement.statistics,
+            statistics=graph.statistics,
         )
 
     return open_

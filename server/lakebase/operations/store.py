@@ -128,8 +128,9 @@ class OperationStore:
 
     async def save(self, operation: OperationRecord) -> None:
         """Store the progress of an operation, and renew its lease."""
-        if operation.durable:
-            await self._table.save(operation)
+        async with operation.saving:
+            if operation.durable:
+                await self._table.save(operation)
 
     async def renew(self, operation: OperationRecord) -> None:
         """Renew an operation's lease."""

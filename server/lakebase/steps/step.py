@@ -64,6 +64,7 @@ class Step:
     def __init__(
         self,
         operation: OperationRecord,
+        index: int,
         services: Services,
         timeouts: StepTimeouts,
         *,
@@ -75,6 +76,7 @@ class Step:
         self.services = services
         self._stopping = stopping
         self._operation = operation
+        self._index = index
         self._timeouts = timeouts
         self._save = save
         self._guard = guard
@@ -87,13 +89,24 @@ class Step:
         return self._operation.request
 
     @property
+    def resource(self) -> str:
+        """The kind and name of the resource that it works on."""
+        return self._operation.steps[self._index].resource
+
+    @property
     def index_seconds(self) -> float:
         """How long building one index may take."""
         return self._timeouts.index
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the operation remembers; saved with the next report or guard."""
+        """What the operation remembers; saved with the next report or guard.
+
+        Of a step that runs beside others: what it remembers about this resource.
+        """
+        if self._operation.steps[self._index].beside:
+            about: dict[str, Any] = self._operation.facts.setdefault(self.resource, {})
+            return about
         return self._operation.facts
 
     async def report(self, progress: float | None, message: str) -> None:

@@ -65,10 +65,15 @@ _SCALE_NOTE: Final = "SELECT obj_description(to_regclass('public.lineitem_synced
 def load(cluster: Cluster, scale: float) -> tuple[int, Setup]:
     """Load the orders and the tables around them, unless they are there, and return the number of orders and the setup."""
     orders, setup = table.load(cluster, scale)
+    load_around(cluster, scale)
+    return orders, setup
+
+
+def load_around(cluster: Cluster, scale: float) -> None:
+    """Load the tables around the orders, unless they are there."""
     if not is_loaded(cluster, scale):
         sys.stderr.write("Loading the tables around the orders\n")
         _load_around(cluster, scale)
-    return orders, setup
 
 
 def is_loaded(cluster: Cluster, scale: float) -> bool:

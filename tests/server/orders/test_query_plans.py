@@ -19,10 +19,10 @@ from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.settings import Settings
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page_statement
@@ -252,7 +252,7 @@ async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_t
 ) -> None:
     """All others keep their plan: it takes one round trip less."""
     table = OrdersTable("public.orders_synced", change_tables("no_changes"))
-    measurement = Measurement(engines.aggregates, "public.orders_synced")
+    measurement = Measurement(engines.aggregates, ORDERS, "public.orders_synced")
     measurement.renew()
     await measurement.settled()
     reader = Reader(table, Readiness())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,10 @@ EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
 # The fact of an operation that holds the name of the branch which a branch or snapshot is made from.
 SOURCE: Final = "source"
+# The fact of an operation, about a synced table, that holds what a new one is made from: its source, and its key.
+MADE_FROM: Final = "made_from"
+# The kind of resource that a synced table is, before its name.
+SYNCED_TABLE: Final = "synced table "
 # The most dependents that a message names.
 _SHOWN_DEPENDENTS: Final = 10
 # Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
@@ -71,6 +75,19 @@ class Draft:
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
         self.operation_steps.append(OperationStep(name, resource))
         self.reserve(resource)
+
+    def add_side_by_side(self, parts: Sequence[Draft]) -> None:
+        """Add what was planned for one resource in each part. The operation does it side by side.
+
+        Each has facts of its own, under the resource's name.
+        """
+        for part in parts:
+            self.steps += part.steps
+            self.operation_steps += [replace(step, beside=True) for step in part.operation_steps]
+            self.reserve(*part.resources)
+            self.refusals += part.refusals
+            self.facts |= {step.resource: part.facts for step in part.operation_steps}
+            self.awaits_platform |= part.awaits_platform
 
     def reserve(self, *resources: str) -> None:
         """Keep other operations off these resources. Names are in lower case, because Unity Catalog ignores case."""
@@ -133,9 +150,10 @@ class Draft:
             )
 
     def reserve_served(self, configured: Configured) -> None:
-        """Keep other operations off the configured catalog and table while their instance or branch changes."""
-        if configured.catalog_name and configured.table_name:
-            self.reserve(f"catalog {configured.catalog_name}", f"synced table {configured.table_name}")
+        """Keep other operations off the configured catalog and tables while their instance or branch changes."""
+        if configured.catalog_name:
+            tables = (f"{SYNCED_TABLE}{name}" for name in configured.table_names)
+            self.reserve(f"catalog {configured.catalog_name}", *tables)
 
     def deletes(self, resource: str) -> bool:
         """Whether a step of the plan deletes the resource."""
