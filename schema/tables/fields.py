@@ -120,8 +120,7 @@ def to_list(target: str, description: str, *, here: str, there: str) -> Any:
 
     async def resolve(self: Any, info: Info) -> Any:
         table, parent = declared.table, getattr(self, here)
-        request = PageRequest(ordering_of(table, None, within=table[there]), (), MAX_LIST_VALUES)
-        page = await info.context.lookup.page(parent, request, selected_columns(info, table))
+        page = await info.context.lookup.page(parent, all_rows(table, there), selected_columns(info, table))
         return rows_in(table, page.block)
 
     type_ = list[declared.lazy(declared.type_name)]  # type: ignore[misc, valid-type] # an annotation made at run time
@@ -165,12 +164,17 @@ def root_list(target: str, description: str) -> Any:
 
     async def resolve(_self: Any, info: Info) -> Any:
         table = declared.table
-        request = PageRequest(ordering_of(table, None), (), MAX_LIST_VALUES)
-        page = await info.context.tables.page(request, selected_columns(info, table))
+        page = await info.context.tables.page(all_rows(table), selected_columns(info, table))
         return rows_in(table, page.block)
 
     type_ = list[declared.lazy(declared.type_name)] | None  # type: ignore[misc, valid-type] # as above
     return _root_field(resolve, (), description, type_, Root(target, Reads.LIST))
+
+
+def all_rows(table: Table, there: str | None = None) -> PageRequest:
+    """All rows of a table with few of them, or of those that belong to a parent by the column `there`."""
+    within = None if there is None else table[there]
+    return PageRequest(ordering_of(table, None, within=within), (), MAX_LIST_VALUES)
 
 
 def page_of(limits: PageLimits, table: Table, arguments: Mapping[str, Any]) -> PageRequest:

@@ -42,11 +42,6 @@ def selected(orders: Orders, columns: Iterable[Column]) -> list[sa.ColumnElement
     return [orders.column(column) for column in columns] or [sa.literal_column("1")]
 
 
-def probe_statement(orders: Orders) -> sa.Select[Any]:
-    """One order with all its columns: this also checks their types and the privileges."""
-    return sa.select(orders.synced).limit(limit(1))
-
-
 @lru_cache(maxsize=_REMEMBERED_NUMBERED)
 def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> Compiled:
     """The statement of a numbered page, compiled once for a table and a shape. It depends on how much it skips."""

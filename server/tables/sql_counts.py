@@ -1,4 +1,4 @@
-"""SQL that counts rows, exactly or by the planner's estimate."""
+"""SQL that counts rows, exactly or by the planner's estimate, and that looks whether there are any to be read."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from server.tables.sql_pages import where
+from server.tables.sql_pages import limit, where
 
 if TYPE_CHECKING:
     from schema.ports.values import Conditions
     from server.tables.source import Source
+
+
+def probe_statement(source: Source) -> sa.Select[Any]:
+    """One row with all its columns: this also checks their types and the privileges."""
+    return sa.select(source.synced).limit(limit(1))
 
 
 def count_statement(source: Source, conditions: Conditions) -> sa.Select[Any]:

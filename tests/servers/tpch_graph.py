@@ -56,9 +56,9 @@ CREATE TABLE loading_graph.supplier_synced (
     s_acctbal numeric(18, 2), s_comment text
 );
 """
-# The columns of the foreign keys, and then those of the key. The orders have such an index already.
+# The columns of the foreign keys and of the sorts, and then those of the key. The orders have such an index already.
 _INDEXES: Final = {
-    "customer_synced": ("c_nationkey, c_custkey",),
+    "customer_synced": ("c_nationkey, c_custkey", 'c_name COLLATE "C", c_custkey', "c_acctbal, c_custkey"),
     "lineitem_synced": ("l_partkey, l_orderkey, l_linenumber", "l_suppkey, l_orderkey, l_linenumber"),
     "nation_synced": ("n_regionkey, n_nationkey",),
     "supplier_synced": ("s_nationkey, s_suppkey",),
@@ -87,7 +87,7 @@ def load_graph(cluster: Cluster, scale: float) -> None:
 
 
 def _statements(directory: Path, scale: float) -> Iterator[str]:
-    """The statements for psql: the new tables are filled in a schema of their own, and then put in the places of the old."""
+    """Psql's statements: the new tables are filled in a schema of their own, and then put in the places of the old."""
     yield _CREATE
     for source, name in _NAMES.items():
         yield f"\\copy loading_graph.{name} FROM '{directory / source}.csv' (FORMAT csv, HEADER)"
