@@ -16,12 +16,13 @@ from server.db.database import LoginRefusedError
 QUERY_CANCELED = "57014"
 # A read-only transaction: the primary has become a standby, as in a failover.
 _READ_ONLY = "25006"
+LOCKED: Final = "{table} is locked, as it is while a sync replaces it."
 _TABLE_STATES = {
     "42P01": "{table} does not exist.",
     "3F000": "The schema of {table} does not exist.",
     "42703": "{table} lacks a column.",
     "42804": "{table} has a column of another type.",
-    "55P03": "{table} is locked, as it is while a sync replaces it.",
+    "55P03": LOCKED,
     "55000": "{table} has not been filled yet.",
     "42501": "The server's role may not read {table}.",
 }

@@ -134,9 +134,24 @@ async def test_a_table_that_is_replaced_is_found_again(
 async def test_a_table_that_is_locked_costs_its_own_fields(
     execute: Execute, database: asyncpg.Connection, open_store: OpenStore, orders_url: str
 ) -> None:
-    """As while a sync replaces it."""
+    """As while a sync replaces it, whether it is locked while it is read or when it is looked up."""
     await make_graph(database, SCHEMA)
     async with engines_of(patient_settings(orders_url, lock_timeout=0.05)) as engines:
+        _, context = open_store(orders_of(SCHEMA), engines=engines, tables=served(SCHEMA))
+        await whole(execute, context)
+        async with database.transaction():
+            await database.execute(f"LOCK TABLE {CUSTOMERS}")
+            (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
+        assert told == "The table of customers is locked, as it is while a sync replaces it. Try again later."
+        await whole(execute, context)
+
+
+async def test_nothing_waits_for_a_table_that_is_found_locked(
+    execute: Execute, database: asyncpg.Connection, open_store: OpenStore, orders_url: str
+) -> None:
+    """A statement that waited for the lock would keep a connection from the other tables, here for ever."""
+    await make_graph(database, SCHEMA)
+    async with engines_of(patient_settings(orders_url)) as engines:
         _, context = open_store(orders_of(SCHEMA), engines=engines, tables=served(SCHEMA))
         async with database.transaction():
             await database.execute(f"LOCK TABLE {CUSTOMERS}")
