@@ -182,7 +182,7 @@ def _parts() -> Rows:
 def _suppliers() -> Rows:
     nations = ("0", "1", "77", None, "24", "4")
     return [
-        (str(key), f"Supplier#{key}", f"{key} Side St", nation, "20-100-200", "5.00" if key != 3 else "NaN", None)
+        (str(key), f"Supplier#{key}", f"{key} Side St", nation, "20-100-200", "5.00" if key != 3 else "NaN", f"supplier {key}")
         for key, nation in enumerate(nations, 1)
     ]
 
@@ -193,6 +193,7 @@ _ODD: Final[dict[str, Collection[int]]] = {
     "customers": range(50, 63),
     "line_items": {4, 5, 33, 999_999},
     "parts": {3, 4, 5, 6},
+    "suppliers": {3},
     "nations": {4},
     "regions": {3},
 }
