@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from schema.errors import ApiError
 from schema.plans.arguments import UnplannedError
-from schema.plans.roots import Place, is_of_nested
+from schema.plans.replay import is_of_nested
+from schema.plans.roots import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

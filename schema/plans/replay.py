@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from schema.errors import UnavailableError
+from schema.errors import Reason, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,9 +14,19 @@ if TYPE_CHECKING:
     from schema.errors import ApiError
     from schema.ports.columns import Columns, Table
     from schema.ports.tables import RowLookup, TableStore
+    from schema.ports.templates import Template
     from schema.ports.values import Block, Conditions, Count, Key, Page, PageRequest
 
 _Call = tuple[Any, ...]
+
+# Why a statement of several tables may fail although the rows of the root field can be read.
+_OF_TABLES: Final = frozenset({Reason.TABLE_UNAVAILABLE, Reason.ORDERS_UNAVAILABLE})
+
+
+def is_of_nested(error: ApiError, templates: Sequence[Template]) -> bool:
+    """Whether a failure may be one of a table that is only nested: the ordinary path answers without it."""
+    several = not all(template.flat for template in templates)
+    return several and isinstance(error, UnavailableError) and error.reason in _OF_TABLES
 
 
 class Failures:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schema.errors import ApiError, Reason, UnavailableError
+from schema.errors import ApiError
 from schema.plans.arguments import UnplannedError
 from schema.plans.connections import Found
+from schema.plans.replay import is_of_nested
 from schema.relay.node import decode_global_id
 from schema.relay.pagination import given, page_request
 from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
@@ -32,14 +33,6 @@ _INTS: Final = range(-(2**31), 2**31)
 _FILTER_AND_ORDER: Final = frozenset({"filter", "order_by"})
 ID: Final = "id"
 IDS: Final = "ids"
-# Why a statement of several tables may fail although the rows of the root field can be read.
-_OF_TABLES: Final = frozenset({Reason.TABLE_UNAVAILABLE, Reason.ORDERS_UNAVAILABLE})
-
-
-def is_of_nested(error: ApiError, templates: Sequence[Template]) -> bool:
-    """Whether a failure may be one of a table that is only nested: the ordinary path answers without it."""
-    several = not all(template.flat for template in templates)
-    return several and isinstance(error, UnavailableError) and error.reason in _OF_TABLES
 
 
 @dataclass(slots=True)

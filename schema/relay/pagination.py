@@ -273,9 +273,10 @@ def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
             f"The cursor was issued for another `orderBy` than {ordering.column.name.upper()} "
             f"{'DESC' if ordering.descending else 'ASC'}. Use that `orderBy`, or start again without a cursor.",
         )
+    of = None
     if ordering.within is not None:
         of, *rest = rest
-        if of != parent:
+        if type(of) is not int:
             raise ValueError(cursor)
     width = len(ordering.table.key)
     key = tuple(part for part in rest[:width] if type(part) is int and part in _BIGINT)
@@ -283,8 +284,13 @@ def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
         raise ValueError(cursor)
     value = _sort_value(ordering, rest[width:])
     # Only the exact encoding that we issue is accepted: each position has one cursor.
-    if encode_cursor(ordering, value, key, parent) != cursor:
+    if encode_cursor(ordering, value, key, of) != cursor:
         raise ValueError(cursor)
+    if of != parent:
+        raise InputError(
+            Reason.CURSOR_INVALID,
+            "The cursor was issued for the list of another object. Use it there, or start this list without a cursor.",
+        )
     return Position(value=value, key=key)
 
 

@@ -41,6 +41,7 @@ _SIZES: Final = "from 0 to 1,000, by default 50, unless the server is configured
 # The entries of a page below another object, by default.
 NESTED_SIZE: Final = 20
 _NESTED_SIZES: Final = f"from 0 to 1,000 unless the server is configured otherwise, by default {NESTED_SIZE}"
+_OF_ONE_PARENT: Final = " A cursor is valid only for the object it was issued for."
 
 
 class Reads(Enum):
@@ -108,7 +109,9 @@ def to_many(target: str, description: str, *, here: str, there: str) -> Any:
 
     type_ = declared.lazy(declared.connection_name) | None
     relation = Relation(target, here, there, many=True)
-    return _field(resolve, _page_arguments(target, declared, _NESTED_SIZES), description, type_, relates(relation))
+    return _field(
+        resolve, _page_arguments(target, declared, _NESTED_SIZES, _OF_ONE_PARENT), description, type_, relates(relation)
+    )
 
 
 def to_list(target: str, description: str, *, here: str, there: str) -> Any:
@@ -211,13 +214,13 @@ def _page(
     )
 
 
-def _page_arguments(target: str, declared: Declared, sizes: str) -> tuple[inspect.Parameter, ...]:
+def _page_arguments(target: str, declared: Declared, sizes: str, of: str = "") -> tuple[inspect.Parameter, ...]:
     rows = target.replace("_", " ")
     described = {
         "first": (int | None, f"How many {rows} to return after `after`: {sizes}."),
-        "after": (str | None, f"Return {rows} after this cursor, for example `pageInfo.endCursor`."),
+        "after": (str | None, f"Return {rows} after this cursor, for example `pageInfo.endCursor`.{of}"),
         "last": (int | None, f"How many {rows} to return before `before`: {sizes}."),
-        "before": (str | None, f"Return {rows} before this cursor, for example `pageInfo.startCursor`."),
+        "before": (str | None, f"Return {rows} before this cursor, for example `pageInfo.startCursor`.{of}"),
     }
     if declared.filter:
         described["filter"] = declared.lazy(declared.filter) | None, f"Which {rows} to include; all if absent."

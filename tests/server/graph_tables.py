@@ -12,7 +12,7 @@ from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.settings import Settings
 from tests.conftest import SCALE
-from tests.servers.tpch import copy_rows
+from tests.servers.tpch_graph import load_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from server.local.cluster import Cluster
     from tests.server.conftest import OpenStore
 
-# The name in the settings of each of TPC-H's tables.
+# The settings' names of TPC-H's tables.
 _NAMES: Final = {
     "customer": "customers",
     "lineitem": "line_items",
@@ -29,47 +29,20 @@ _NAMES: Final = {
     "region": "regions",
     "part": "parts",
 }
-_CREATE: Final = """
-DROP SCHEMA IF EXISTS graph CASCADE;
-CREATE SCHEMA graph;
-CREATE TABLE graph.customer (
-    c_custkey bigint PRIMARY KEY, c_name text, c_address text, c_nationkey bigint, c_phone text,
-    c_acctbal numeric(18, 2), c_mktsegment text, c_comment text
-);
-CREATE TABLE graph.lineitem (
-    l_orderkey bigint, l_partkey bigint, l_suppkey bigint, l_linenumber integer, l_quantity numeric(18, 2),
-    l_extendedprice numeric(18, 2), l_discount numeric(18, 2), l_tax numeric(18, 2), l_returnflag text,
-    l_linestatus text, l_shipdate date, l_commitdate date, l_receiptdate date, l_shipinstruct text, l_shipmode text,
-    l_comment text, PRIMARY KEY (l_orderkey, l_linenumber)
-);
-CREATE TABLE graph.nation (n_nationkey bigint PRIMARY KEY, n_name text, n_regionkey bigint, n_comment text);
-CREATE TABLE graph.region (r_regionkey bigint PRIMARY KEY, r_name text, r_comment text);
-CREATE TABLE graph.part (
-    p_partkey bigint PRIMARY KEY, p_name text, p_mfgr text, p_brand text, p_type text, p_size integer,
-    p_container text, p_retailprice numeric(18, 2), p_comment text
-);
-"""
-_INDEXES: Final = """
-CREATE INDEX ON graph.customer (c_nationkey, c_custkey);
-CREATE INDEX ON graph.customer (c_name COLLATE "C", c_custkey);
-CREATE INDEX ON graph.customer (c_acctbal, c_custkey);
-CREATE INDEX ON graph.lineitem (l_partkey, l_orderkey, l_linenumber);
-CREATE INDEX ON graph.nation (n_regionkey, n_nationkey);
-"""
 # Few enough that a document reads all of them. TPC-H's customers with keys divisible by three have no orders.
 _ODD: Final = r"""
 DROP SCHEMA IF EXISTS odd CASCADE;
 CREATE SCHEMA odd;
-CREATE TABLE odd.region AS SELECT * FROM graph.region WHERE r_regionkey < 4;
-CREATE TABLE odd.nation AS SELECT * FROM graph.nation WHERE n_nationkey <> 7;
+CREATE TABLE odd.region AS SELECT * FROM public.region_synced WHERE r_regionkey < 4;
+CREATE TABLE odd.nation AS SELECT * FROM public.nation_synced WHERE n_nationkey <> 7;
 CREATE TABLE odd.orders (LIKE public.orders_synced INCLUDING INDEXES);
 INSERT INTO odd.orders SELECT * FROM public.orders_synced ORDER BY o_orderkey LIMIT 40;
-CREATE TABLE odd.lineitem (LIKE graph.lineitem INCLUDING INDEXES);
-INSERT INTO odd.lineitem SELECT * FROM graph.lineitem WHERE l_orderkey < 200;
-CREATE TABLE odd.customer (LIKE graph.customer INCLUDING INDEXES);
-INSERT INTO odd.customer SELECT * FROM graph.customer WHERE c_custkey % 5 <> 1;
-CREATE TABLE odd.part (LIKE graph.part INCLUDING INDEXES);
-INSERT INTO odd.part SELECT * FROM graph.part WHERE p_partkey % 7 <> 1;
+CREATE TABLE odd.lineitem (LIKE public.lineitem_synced INCLUDING INDEXES);
+INSERT INTO odd.lineitem SELECT * FROM public.lineitem_synced WHERE l_orderkey < 200;
+CREATE TABLE odd.customer (LIKE public.customer_synced INCLUDING INDEXES);
+INSERT INTO odd.customer SELECT * FROM public.customer_synced WHERE c_custkey % 5 <> 1;
+CREATE TABLE odd.part (LIKE public.part_synced INCLUDING INDEXES);
+INSERT INTO odd.part SELECT * FROM public.part_synced WHERE p_partkey % 7 <> 1;
 ALTER TABLE odd.customer ALTER c_name TYPE char(60), ALTER c_mktsegment TYPE char(12);
 ALTER TABLE odd.lineitem ALTER l_returnflag TYPE char(3), ALTER l_linenumber TYPE smallint, ALTER l_tax TYPE numeric;
 ALTER TABLE odd.orders ALTER o_orderstatus TYPE char(2), ALTER o_custkey DROP NOT NULL;
@@ -108,15 +81,9 @@ class GraphTables:
 @pytest.fixture(scope="session")
 async def graph(cluster: Cluster, database: asyncpg.Connection, orders_url: str) -> GraphTables:
     """TPC-H's tables with the indexes that the server builds. Every tenth order has a status set through the API."""
-    cluster.run_sql(_CREATE)
-    for source in _NAMES:
-        copy_rows(cluster, source, SCALE, f"graph.{source}")
-    cluster.run_sql(_INDEXES)
-    for source in _NAMES:
-        # VACUUM does not run beside other statements.
-        cluster.run_sql(f"VACUUM (ANALYZE) graph.{source}")
+    load_graph(cluster, SCALE)
     await _set_statuses(database, orders_url, "graph_changes", "public.orders_synced")
-    tables = {name: f"graph.{source}" for source, name in _NAMES.items()}
+    tables = {name: f"public.{source}_synced" for source, name in _NAMES.items()}
     return GraphTables("public.orders_synced", tables, "graph_changes")
 
 
