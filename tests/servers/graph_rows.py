@@ -182,7 +182,15 @@ def _parts() -> Rows:
 def _suppliers() -> Rows:
     nations = ("0", "1", "77", None, "24", "4")
     return [
-        (str(key), f"Supplier#{key}", f"{key} Side St", nation, "20-100-200", "5.00" if key != 3 else "NaN", f"supplier {key}")
+        (
+            str(key),
+            f"Supplier#{key}",
+            f"{key} Side St",
+            nation,
+            "20-100-200",
+            "5.00" if key != 3 else "NaN",
+            f"supplier {key}",
+        )
         for key, nation in enumerate(nations, 1)
     ]
 
