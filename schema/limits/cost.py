@@ -37,6 +37,7 @@ from schema.limits.formulas import (
     Elements,
     Formula,
     Length,
+    NumberOfRows,
     PageSize,
     PriceByArgument,
     bare,
@@ -50,11 +51,12 @@ from schema.limits.prices import (
     ListArgument,
     PageArguments,
     PageEntries,
+    RowsOf,
     TypicalLength,
     price_of,
     size_of,
 )
-from schema.limits.scans import SCANNING, scans_of
+from schema.limits.scans import FINDING, scans_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -226,9 +228,9 @@ class _Compiler:
         listed = is_list_type(get_nullable_type(declared.type))
         size = self._size(parent.name, name, node, page)
         selection_sets = [some.selection_set for some in nodes if some.selection_set]
-        if parent.name == "Query" and name in SCANNING:
+        if (finds := FINDING.get(f"{parent.name}.{name}")) is not None:
             selected = [some[0] for _, some in self._fields(named, selection_sets)]
-            formula.add(scans_of(node, selected, self._arguments, size))
+            formula.add(scans_of(finds, node, selected, self._arguments, size))
         if parent.name == "Query" and (lookups := lookups_of(node, self._arguments)):
             formula.add_times(lookups, ONE)
         below = self._selected(named, selection_sets, None if listed else size)
@@ -261,6 +263,8 @@ class _Compiler:
             return Length(found)
         if isinstance(size, TypicalLength):
             return size.length
+        if isinstance(size, RowsOf):
+            return NumberOfRows(size.table, size.within)
         return page if isinstance(size, PageEntries) else None
 
     def _add_elements(self, formula: Formula, value: ValueNode, type_: GraphQLInputType) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graphql import GraphQLInputObjectType, GraphQLList, get_nullable_type
+
+from schema.tables.arguments import MAX_LIST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +17,17 @@ if TYPE_CHECKING:
 
     from schema.context import PageLimits
     from schema.limits.prices import ConditionalPrice
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.columns import Column, Table
+    from schema.ports.statistics import TableStatistics
 
 Variables: TypeAlias = "Mapping[str, Any]"
-StatisticsSource: TypeAlias = "Callable[[], OrderStatistics]"
-# A number that depends on a request's variables, on the limits of pages and on the size of the table.
+StatisticsSource: TypeAlias = "Callable[[Table], TableStatistics]"
+# A number that depends on a request's variables, on the limits of pages and on the sizes of the tables.
 Number: TypeAlias = "Callable[[Variables, PageLimits, StatisticsSource], int]"
 # What the server does for any operation. A page of four orders with one field costs as much.
 LEAST_POINTS: Final = 6
+# Of nations and regions, if nothing is known of their tables.
+_FEW_ROWS: Final = 25
 
 
 @dataclass(slots=True)
@@ -40,7 +46,7 @@ class Formula:
         return max(LEAST_POINTS, self.evaluate(variables, pages, statistics))
 
     def evaluate(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
-        """The cost for these variables, page limits and orders. Invalid variables are refused elsewhere."""
+        """The cost for these variables, page limits and tables. Invalid variables are refused elsewhere."""
         total = self.points
         for term in self.terms:
             below = term.below
@@ -124,7 +130,7 @@ class PageSize:
                 size = max(size, 0, min(int(value), limits.maximum))
         if size >= 0:
             return size
-        return limits.default if self.default is None else self.default
+        return limits.default if self.default is None else min(self.default, limits.maximum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,20 @@ class Length:
     def __call__(self, variables: Variables, _pages: PageLimits, _statistics: StatisticsSource) -> int:
         """How many elements."""
         return length_of(self.given.value(variables))
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOfRows:
+    """The number of a small table's rows, or of those that belong to a parent."""
+
+    table: Table
+    within: Column | None
+
+    def __call__(self, _variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
+        """How many rows."""
+        known = statistics(self.table)
+        share = 1.0 if self.within is None else known.spread(self.within).of_any
+        return min(MAX_LIST_VALUES, math.ceil(known.rows * share)) if known.rows else _FEW_ROWS
 
 
 @dataclass(frozen=True, slots=True)

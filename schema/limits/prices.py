@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphql import GraphQLOutputType, GraphQLSchema
 
     from schema.context import PageLimits
+    from schema.ports.columns import Column, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class TypicalLength:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsOf:
+    """As long as a small table, or as its rows that belong to a parent."""
+
+    table: Table
+    within: Column | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PageEntries:
     """As long as the page that it is part of."""
 
@@ -62,7 +71,7 @@ class ConditionalPrice:
     price: int
 
 
-Size: TypeAlias = PageArguments | ListArgument | TypicalLength | PageEntries
+Size: TypeAlias = PageArguments | ListArgument | TypicalLength | RowsOf | PageEntries
 
 # A longer document is not remembered (schema/plans/documents.py). GraphiQL's introspection query has 1,600 characters,
 # and Relay's largest documents have a few thousand.
@@ -79,9 +88,6 @@ STREAM_POINTS: Final = 4
 # A page of 10 orders takes this long for a point, in the server and in PostgreSQL together.
 _MICROSECONDS_FOR_A_POINT: Final = 10
 
-# Nations, regions, and the nations of a region.
-_FEW: Final = TypicalLength(25)
-
 
 def _lists_of_tables() -> Iterator[tuple[str, Size]]:
     """The lists of the tables' types, their connections and their root fields."""
@@ -91,11 +97,13 @@ def _lists_of_tables() -> Iterator[tuple[str, Size]]:
             yield f"{declared.connection_name}.nodes", PageEntries()
         for name, relation in declared.table.relations.items():
             if relation.many:
-                size = _FEW if relation.listed else PageArguments(default=NESTED_SIZE)
+                target = REGISTERED[relation.target].table
+                size = RowsOf(target, target[relation.there]) if relation.listed else PageArguments(default=NESTED_SIZE)
                 yield f"{declared.type_name}.{to_camel_case(name)}", size
         for name, root in roots_of(declared):
             if root.reads is not Reads.ROW:
-                yield f"Query.{to_camel_case(name)}", _FEW if root.reads is Reads.LIST else PageArguments()
+                size = RowsOf(declared.table) if root.reads is Reads.LIST else PageArguments()
+                yield f"Query.{to_camel_case(name)}", size
 
 
 # The lists of objects, and the fields whose arguments decide how long the lists below them are. `build_schema` refuses
@@ -152,10 +160,26 @@ _SUBSCRIPTION: Final = 30
 SHARED_PRICES: Final[dict[str, tuple[frozenset[str], int]]] = {
     "DatabaseInstance": (FIELDS_OF_COMPUTES, 2 * PLATFORM),
 }
-_COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
+# A `totalCount` of a root page; and that of the rows of one parent, which are counted for all parents in one statement.
+COUNTED: Final = ConditionalPrice(_AGGREGATE, "precision", "ESTIMATED", _ESTIMATE)
+COUNT_OF_PARENT: Final = 4
+# A row that another leads to is looked up, together with those of all others.
+_LOOKUP: Final = 2
+# The page of a parent is read together with those of all others.
+_NESTED_PAGE: Final = 8
+
+
+def _prices_of_tables() -> Iterator[tuple[str, int]]:
+    """The prices of the relations of the tables' types, and of counts, which are paid for with their pages."""
+    for declared in REGISTERED.values():
+        if declared.has_pages:
+            yield f"{declared.connection_name}.totalCount", 0
+        for name, relation in declared.table.relations.items():
+            yield f"{declared.type_name}.{to_camel_case(name)}", _NESTED_PAGE if relation.many else _LOOKUP
+
 
 PRICES: Final[dict[str, int | ConditionalPrice]] = {
-    "OrderConnection.totalCount": _COUNTED,
+    **dict(_prices_of_tables()),
     "OrderPage.totalCount": _AGGREGATE,
     "OrderPage.totalPages": _AGGREGATE,
     "Query.orderCount": _AGGREGATE,

@@ -1,4 +1,4 @@
-"""The price of finding orders: of those that the database reads beside the ones that it returns.
+"""The price of finding rows: of those that the database reads beside the ones that it returns, and of counts.
 
 How a page is found, and how long that takes, is decided in schema/ports/ways.py: a price is the time that is expected.
 """
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.limits.arguments import filled
-from schema.limits.formulas import ONE, Formula, PriceByArgument
-from schema.limits.prices import ConditionalPrice
-from schema.orders.enums import OrderPriority, OrderStatus
+from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters, served_filters
+from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
+from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.types import ORDERS
-from schema.ports.values import Condition, Operator, Ordering
-from schema.ports.ways import time_of_count, way_of
+from schema.ports.ways import time_of_count, time_of_count_within, way_of
+from schema.tables.fields import Reads, roots_of
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from schema.context import PageLimits
     from schema.limits.arguments import GivenArguments
     from schema.limits.formulas import ArgumentValue, Number, StatisticsSource, Variables
-    from schema.ports.columns import Column
-    from schema.ports.statistics import OrderStatistics
-    from schema.ports.values import Conditions
+    from schema.ports.columns import Column, Table
+    from schema.ports.statistics import TableStatistics
+    from schema.ports.values import Conditions, Ordering
 
 # Ten times as long as a point of a page takes (schema/limits/prices.py), so that an operation may read the whole table.
 # What it really takes is charged afterwards.
@@ -37,65 +38,81 @@ _MICROSECONDS_FOR_A_POINT: Final = 100
 _MOST: Final = 20_000
 # What sorting an order at random takes.
 _SHUFFLED_MICROSECONDS: Final = 0.8
-# The root fields that find orders, with the fields below them that need a page.
-SCANNING: Final[Mapping[str, frozenset[str]]] = {
-    "orders": frozenset({"edges", "nodes", "pageInfo"}),
-    "ordersPage": frozenset({"nodes", "hasNextPage"}),
-    "orderCount": frozenset(),
-    "orderStats": frozenset(),
-    "orderSample": frozenset(),
+_PAGE: Final = frozenset({"edges", "nodes", "pageInfo"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """What a field finds.
+
+    Attributes:
+        table: the table that it reads.
+        page: the fields below it that need a page; None if it reads rows whatever is selected.
+        within: the column by which rows belong to a parent; None if they are those of a root field.
+    """
+
+    table: Table
+    page: frozenset[str] | None = _PAGE
+    within: Column | None = None
+
+
+def _finding() -> Iterator[tuple[str, Finds]]:
+    for declared in REGISTERED.values():
+        for name, root in roots_of(declared):
+            if root.reads is Reads.PAGE:
+                yield f"Query.{to_camel_case(name)}", Finds(declared.table)
+        for name, relation in declared.table.relations.items():
+            if relation.many:
+                target = REGISTERED[relation.target].table
+                page = None if relation.listed else _PAGE
+                yield f"{declared.type_name}.{to_camel_case(name)}", Finds(target, page, target[relation.there])
+
+
+# The fields that find rows of a table.
+FINDING: Final[Mapping[str, Finds]] = {
+    **dict(_finding()),
+    "Query.ordersPage": Finds(ORDERS, frozenset({"nodes", "hasNextPage"})),
+    "Query.orderCount": Finds(ORDERS, frozenset()),
+    "Query.orderStats": Finds(ORDERS, frozenset()),
+    "Query.orderSample": Finds(ORDERS, frozenset()),
 }
-# An estimate reads no order.
+# An estimate reads no row.
 _UNCOUNTED: Final = ConditionalPrice(1, "precision", "ESTIMATED", 0)
-_CONDITIONS: Final = {
-    to_camel_case(column.name): column
-    for column in (
-        ORDERS["order_key"],
-        ORDERS["customer_key"],
-        ORDERS["order_date"],
-        ORDERS["total_price"],
-        ORDERS["status"],
-        ORDERS["order_priority"],
-        ORDERS["clerk"],
-    )
-}
-_OPERATORS: Final = {operator.value.rstrip("_"): operator for operator in Operator}
-_SORTS: Final = {name.upper(): ORDERS[name] for name in ("order_key", "order_date", "total_price")}
-# Clients send the name of an enum's member, and the database stores its value.
-_STORED: Final[Mapping[Column, Mapping[str, Any]]] = {
-    ORDERS["status"]: {member.name: member.value for member in OrderStatus},
-    ORDERS["order_priority"]: {member.name: member.value for member in OrderPriority},
-}
 
 
 @dataclass(frozen=True, slots=True)
 class PageScan:
-    """The points for the orders that a page reads and leaves out.
+    """The points for the rows that a page reads and leaves out: of each parent, if it is a nested one.
 
     Attributes:
+        finds: what the field finds.
         filter: the argument `filter`, whole.
         order_by: the argument `orderBy`, whole.
         size: the size of the page.
         page: the number of the page, if it has one.
     """
 
+    finds: Finds
     filter: Any
     order_by: Any
     size: Number
     page: ArgumentValue | None
 
     def __call__(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
-        """The points; 0 if the number of orders is unknown."""
-        known, size = statistics(), self.size(variables, pages, statistics)
+        """The points; 0 if the number of rows is unknown."""
+        known, size = statistics(self.finds.table), self.size(variables, pages, statistics)
         conditions, ordering = self.asked(variables)
         skipped = self._skipped(size, variables, known)
         return _points(way_of(conditions, ordering, size, known, skipped=skipped).microseconds)
 
     def advice(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
-        """How to ask so that fewer orders are read, a sentence for each reason."""
-        known = statistics()
+        """How to ask so that fewer rows are read, a sentence for each reason."""
+        known, within = statistics(self.finds.table), self.finds.within
         conditions, ordering = self.asked(variables)
-        yield from _advice_on(conditions, known)
+        if within is not None:
+            yield from _advice_within(within, known)
+            return
+        yield from _advice_on(self.finds.table, conditions, known)
         if not known.has_index(ordering.column):
             yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureIndexes` builds one."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
@@ -103,53 +120,82 @@ class PageScan:
 
     def asked(self, variables: Variables) -> tuple[Conditions, Ordering]:
         """The conditions, and the order of the page. Its direction does not matter here."""
-        return _conditions(filled(self.filter, variables)), _sort(filled(self.order_by, variables))
+        table = self.finds.table
+        return (
+            asked_conditions(table, filled(self.filter, variables)),
+            asked_ordering(table, filled(self.order_by, variables), within=self.finds.within),
+        )
 
-    def _skipped(self, size: int, variables: Variables, known: OrderStatistics) -> int:
-        """How many orders are before the page, as far as there are any."""
+    def _skipped(self, size: int, variables: Variables, known: TableStatistics) -> int:
+        """How many rows are before the page, as far as there are any."""
         number = None if self.page is None else self.page.value(variables)
         return min(int(number) - 1, known.rows // max(1, size)) * size if type(number) is int and number > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class CountScan:
-    """The points for the orders that a count or statistics read.
+    """The points for the rows that a count or statistics read: of each parent, if they belong to one.
 
     Attributes:
+        finds: what the field finds.
         filter: the argument `filter`, whole.
         statistics: whether these are statistics.
     """
 
+    finds: Finds
     filter: Any
-    statistics: bool
+    statistics: bool = False
 
     def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
-        """The points; 0 if the number of orders is unknown."""
-        conditions = _conditions(filled(self.filter, variables))
+        """The points; 0 if the number of rows is unknown."""
+        conditions, known = self._asked(variables), statistics(self.finds.table)
+        if self.finds.within is not None:
+            return _points(time_of_count_within(self.finds.within, conditions, known))
         # Without conditions, all callers share a count for a while.
-        return _points(time_of_count(conditions, statistics(), statistics=self.statistics)) if conditions else 0
+        return _points(time_of_count(conditions, known, statistics=self.statistics)) if conditions else 0
 
     def advice(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
-        """How to ask so that fewer orders are read, a sentence for each reason."""
-        return _advice_on(_conditions(filled(self.filter, variables)), statistics())
+        """How to ask so that fewer rows are read, a sentence for each reason."""
+        known, within = statistics(self.finds.table), self.finds.within
+        if within is not None:
+            yield from _advice_within(within, known)
+        else:
+            yield from _advice_on(self.finds.table, self._asked(variables), known)
+
+    def _asked(self, variables: Variables) -> Conditions:
+        return asked_conditions(self.finds.table, filled(self.filter, variables))
 
 
 def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
-    """How to ask so that an operation with this formula reads fewer orders."""
+    """How to ask so that an operation with this formula reads fewer rows."""
+    if any(isinstance(term.times, PageSize) and _has_pages(term.below) for term in formula.terms):
+        yield "The sizes of nested pages multiply: ask for a smaller `first` within a page."
     for number in formula.numbers:
         if isinstance(number, PageScan | CountScan) and number(variables, pages, statistics):
             yield from number.advice(variables, pages, statistics)
 
 
-def _advice_on(conditions: Conditions, known: OrderStatistics) -> Iterator[str]:
+def _has_pages(formula: Formula) -> bool:
+    return any(isinstance(number, PageSize) for number in formula.numbers)
+
+
+def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> Iterator[str]:
     columns = {condition.column for condition in conditions}
-    names = [name for name, column in _CONDITIONS.items() if column in columns and not known.has_index(column)]
+    filters = names_of_filters(table)
+    names = [f"`{name}`" for name, column in filters.items() if column in columns and not known.has_index(column)]
     if names:
-        listed = " and ".join(f"`{name}`" for name in names)
+        *others, last = (f"`{name}`" for name in served_filters(table))
         yield (
-            f"No index serves the condition on {listed}: add a narrow one on `orderKey`, `customerKey`, "
-            "`orderDate` or `totalPrice`."
+            f"No index serves the condition on {' and '.join(names)}: add a narrow one on "
+            f"{', '.join(others)} or {last}."
         )
+
+
+def _advice_within(within: Column, known: TableStatistics) -> Iterator[str]:
+    if known.has_index(within):
+        yield "A nested page with a `filter` or an `orderBy`, and a nested count, read all rows of each parent."
+    else:
+        yield f"No index serves the rows with one `{to_camel_case(within.name)}`: `ensureIndexes` builds one."
 
 
 def _points(microseconds: float) -> int:
@@ -158,17 +204,22 @@ def _points(microseconds: float) -> int:
 
 def _shuffled(_variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
     """The points for a sample of orders that are not one plain table: all of them are sorted at random."""
-    known = statistics()
+    known = statistics(ORDERS)
     return 0 if known.plain else _points(known.rows * _SHUFFLED_MICROSECONDS)
 
 
 def scans_of(
-    node: FieldNode, selected: Sequence[FieldNode], arguments: GivenArguments, size: int | Number | None
+    finds: Finds,
+    node: FieldNode,
+    selected: Sequence[FieldNode],
+    arguments: GivenArguments,
+    size: int | Number | None,
 ) -> Formula:
-    """The points for the orders that a root field reads and leaves out.
+    """The points for the rows that a field reads and leaves out, and for its counts.
 
     Args:
-        node: the field, one of SCANNING.
+        finds: what the field finds.
+        node: the field, one of FINDING.
         selected: the fields below it, one for each response key.
         arguments: the operation's arguments.
         size: the size of its page.
@@ -178,50 +229,32 @@ def scans_of(
     page = arguments.find(node, "page")
     if name == "orderSample":
         formula.add_times(_shuffled, ONE)
-    # A page in the order of the keys is never sorted, so that it costs nothing here.
-    if below & SCANNING[name] and (filter_ is not None or order_by is not None or page is not None) and callable(size):
-        formula.add_times(PageScan(filter_, order_by, size, page), ONE)
-    if filter_ is None:
-        return formula
+    # A root page in the order of the keys is never sorted, so that it costs nothing here.
+    searches = filter_ is not None or order_by is not None or page is not None or finds.within is not None
+    if searches and callable(size) and (finds.page is None or below & finds.page):
+        formula.add_times(PageScan(finds, filter_, order_by, size, page), ONE)
     count = Formula()
-    count.add_times(CountScan(filter_, statistics=name == "orderStats"), ONE)
+    if filter_ is not None or finds.within is not None:
+        count.add_times(CountScan(finds, filter_, statistics=name == "orderStats"), ONE)
     if name in {"orderCount", "orderStats"} or (name == "ordersPage" and below & {"totalCount", "totalPages"}):
         formula.add(count)
-    if name == "orders":
+    elif finds.page is _PAGE:
         for field in selected:
             if field.name.value == "totalCount":
-                given = arguments.find(field, _UNCOUNTED.argument)
-                formula.add_times(_UNCOUNTED.otherwise if given is None else PriceByArgument(given, _UNCOUNTED), count)
+                formula.add(_count(finds, arguments.find(field, COUNTED.argument), count))
     return formula
 
 
-def _conditions(given: Any) -> Conditions:
-    """The conditions of a filter, as far as they are understood. What is wrong is refused before it is read."""
-    if not isinstance(given, dict):
-        return ()
-    return tuple(
-        Condition(column, operator, _stored(column, value))
-        for name, parts in given.items()
-        if (column := _CONDITIONS.get(name)) is not None and isinstance(parts, dict)
-        for part, value in parts.items()
-        if (operator := _OPERATORS.get(part)) is not None and value is not None
-    )
-
-
-def _stored(column: Column, value: Any) -> Any:
-    """A value as the database has it, as far as it is understood."""
-    if isinstance(value, list):
-        return tuple(_scalar(column, element) for element in value)
-    return _scalar(column, value)
-
-
-def _scalar(column: Column, value: Any) -> str | float | None:
-    if isinstance(value, str):
-        return str(_STORED[column].get(value, value)) if column in _STORED else value
-    return value if isinstance(value, int | float) else None
-
-
-def _sort(given: Any) -> Ordering:
-    name = given.get("field") if isinstance(given, dict) else None
-    (key,) = ORDERS.key
-    return Ordering(ORDERS, _SORTS.get(name, key) if isinstance(name, str) else key)
+def _count(finds: Finds, precision: ArgumentValue | None, scan: Formula) -> Formula:
+    """The price of the field `totalCount`, and of its scan. Rows of parents are counted whatever the precision is."""
+    formula = Formula()
+    if finds.within is not None:
+        formula.points += COUNT_OF_PARENT
+        formula.add(scan)
+    elif precision is None:
+        formula.points += COUNTED.otherwise
+        formula.add(scan)
+    else:
+        formula.add_times(PriceByArgument(precision, COUNTED), ONE)
+        formula.add_times(PriceByArgument(precision, _UNCOUNTED), scan)
+    return formula

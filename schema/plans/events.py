@@ -61,7 +61,7 @@ class EventSelection:
         Args:
             values: the variables of the request.
             pages: the limits of pages.
-            statistics: what is known of the orders.
+            statistics: what is known of the tables.
         """
         used = {name: values[name] for name in self._variables if name in values}
         try:

@@ -1,4 +1,4 @@
-"""What is known of the orders before they are read: how many there are, their indexes, and how their values spread."""
+"""What is known of a table before it is read: how many rows it has, its indexes, and how its values spread."""
 
 from __future__ import annotations
 
@@ -21,37 +21,55 @@ _ENDS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the values of a column spread over the orders. Shares are from 0 to 1.
+    """How the values of a column spread over the rows. Shares are from 0 to 1.
 
     Attributes:
-        each: the share of the orders that have any one value that is not common.
+        each: the share of the rows that have any one value that is not common.
         common: the most common values, as PostgreSQL writes them, with the share of each.
         places: the places of those that have one, with the share of each.
-        bounds: places that divide all other orders into parts of equal size, in ascending order; empty if unknown.
+        texts: texts at equal distances among those that are not common, in no order; empty if unknown.
+        bounds: places that divide all other rows into parts of equal size, in ascending order; empty if unknown.
     """
 
     each: float = 1.0
     common: Mapping[str, float] = field(default_factory=dict)
     places: Sequence[tuple[float, float]] = ()
     bounds: Sequence[float] = ()
+    texts: Sequence[str] = ()
 
     @property
     def part(self) -> float:
-        """The share of a part: within it the orders may be anywhere. 1 if no part is known."""
+        """The share of a part: within it the rows may be anywhere. 1 if no part is known."""
         return 1.0 / (len(self.bounds) - 1) if len(self.bounds) >= _ENDS else 1.0
 
     def share_of(self, values: Sequence[object]) -> float:
-        """About the share of the orders that have one of these values."""
+        """About the share of the rows that have one of these values."""
         if not self.common:
             return self.each * len(values)
         return sum(self.common.get(str(value), self.each) for value in set(values))
+
+    @property
+    def of_any(self) -> float:
+        """The share of the rows that have any one value, on average; 1 if nothing is known."""
+        others = 1.0 - sum(self.common.values())
+        return 1.0 / max(1.0, len(self.common) + (others / self.each if self.each else 0.0))
 
     def knows(self, values: Sequence[object]) -> bool:
         """Whether one of these values is common."""
         return bool(self.common) and any(str(value) in self.common for value in values)
 
+    def starting_with(self, prefix: str) -> float:
+        """About the share of the rows with texts that start with this; 1 if that is unknown."""
+        if not self.texts and not self.common:
+            return 1.0
+        common = sum(share for text, share in self.common.items() if text.startswith(prefix))
+        others = 1.0 - sum(self.common.values())
+        # As many as the sample shows, and what one of it stands for.
+        seen = sum(text.startswith(prefix) for text in self.texts) + 1
+        return min(1.0, common + others * seen / (len(self.texts) + 1))
+
     def between(self, low: float, high: float) -> float:
-        """About the share of the orders with values between two places; 1 if that is unknown."""
+        """About the share of the rows with values between two places; 1 if that is unknown."""
         if len(self.bounds) < _ENDS:
             return 1.0
         common = sum(share for place, share in self.places if low <= place <= high)
@@ -59,7 +77,7 @@ class Spread:
         return min(1.0, common + others * (self._below(high) - self._below(low)) + self.each)
 
     def _below(self, place: float) -> float:
-        """The share of the other orders whose values are below a place."""
+        """The share of the other rows whose values are below a place."""
         after = bisect_right(self.bounds, place)
         if after in {0, len(self.bounds)}:
             return float(after > 0)
@@ -72,14 +90,14 @@ _UNKNOWN: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True)
-class OrderStatistics:
-    """What the database's own statistics say of the orders. They may be minutes old.
+class TableStatistics:
+    """What the database's own statistics say of a table. They may be minutes old.
 
     Attributes:
-        rows: about how many orders there are; 0 if that is unknown.
+        rows: about how many rows it has; 0 if that is unknown.
         indexes: the columns of each index that can serve a page, in the index's order.
         spreads: the spread of each column that has statistics.
-        plain: whether the orders are one plain table, and not a view or partitions.
+        plain: whether it is one plain table, and not a view or partitions.
     """
 
     rows: int = 0
@@ -97,7 +115,7 @@ class OrderStatistics:
 
 
 # What is known before the table has been looked up.
-NO_STATISTICS: Final = OrderStatistics()
+NO_STATISTICS: Final = TableStatistics()
 
 
 def place_of(column: Column, value: object) -> float | None:

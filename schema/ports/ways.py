@@ -1,7 +1,7 @@
-"""How the orders of a page are found, and about how long that takes: decided by the database's own statistics.
+"""How the rows of a page are found, and about how long that takes: decided by the database's own statistics.
 
-PostgreSQL walks the index of the page's order whenever it expects to meet enough orders that match. If there are fewer,
-it walks to the end of the table, for seconds. Its expectation is often wrong for a few orders, so the decision is made
+PostgreSQL walks the index of the page's order whenever it expects to meet enough rows that match. If there are fewer,
+it walks to the end of the table, for seconds. Its expectation is often wrong for a few rows, so the decision is made
 here, and statements are written so that PostgreSQL follows it. A price then knows what a page will take.
 """
 
@@ -12,39 +12,43 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.ports.statistics import place_of
-from schema.ports.values import Operator
+from schema.ports.values import Condition, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema.ports.columns import Column
-    from schema.ports.statistics import OrderStatistics, Spread
-    from schema.ports.values import Condition, Conditions, Ordering
+    from schema.ports.statistics import Spread, TableStatistics
+    from schema.ports.values import Conditions, Ordering
 
-# Microseconds for an order: one after the other in the table or in the order of the keys, in which most tables are
-# stored; by any other index; for its status in the overlay; and for its share of a statistic.
+# Microseconds for a row: one after the other in the table or in the order of the keys, in which most tables are
+# stored; by any other index; for the status of an order in the overlay; for its share of a statistic; and
+# for counting it in an index.
 _SCANNED: Final = 0.1
 _BY_KEY: Final = 0.15
 _FETCHED: Final = 2.0
 _PROBED: Final = 0.6
 _JOINED: Final = 0.1
 _AGGREGATED: Final = 0.6
+_COUNTED: Final = 0.3
 # Preparing and planning a statement for its values.
 _PLANNED: Final = 700.0
-# If there may be no order that matches, a walk has to be expected to be so many times as fast as reading all of them.
+# If there may be no row that matches, a walk has to be expected to be so many times as fast as reading all of them.
 _CAUTION: Final = 10
 # Reading all of them takes no time worth deciding about.
 _SOON: Final = 40_000.0
 _EQUALITIES: Final = frozenset({Operator.EQ, Operator.IN})
+# The value that a parent has. Nobody knows it before the parent is read.
+_OF_PARENT: Final = object()
 
 
 class Way(Enum):
     """How a page is read.
 
     Attributes:
-        SERVED: along an index that has the page's orders side by side. One plan serves all values.
-        PASSING: along the index of the page's order, past the orders that do not match.
-        SORTED: all orders that match are read, and sorted.
+        SERVED: along an index that has the page's rows side by side. One plan serves all values.
+        PASSING: along the index of the page's order, past the rows that do not match.
+        SORTED: all rows that match are read, and sorted.
     """
 
     SERVED = "served"
@@ -53,14 +57,25 @@ class Way(Enum):
 
 
 class Found(NamedTuple):
-    """The way of a page, with the microseconds that it takes for the orders that are not on the page."""
+    """The way of a page, with the microseconds that it takes for the rows that are not on the page."""
 
     way: Way
     microseconds: float
 
 
-def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderStatistics, *, skipped: int = 0) -> Found:
-    """The way of a page with these conditions in this order, after orders that are skipped."""
+def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableStatistics, *, skipped: int = 0) -> Found:
+    """The way of a page with these conditions in this order, after the rows that are skipped.
+
+    An ordering within a column is that of one parent's rows.
+    """
+    if ordering.within is not None:
+        return _way_within(ordering.within, conditions, ordering, known)
+    return _way_of_all(conditions, ordering, size, known, skipped=skipped)
+
+
+def _way_of_all(
+    conditions: Conditions, ordering: Ordering, size: int, known: TableStatistics, *, skipped: int
+) -> Found:
     if known.rows == 0:
         # Nothing is known: PostgreSQL decides.
         return Found(Way.PASSING, 0.0)
@@ -73,7 +88,7 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderSt
     sorted_ = planned + _read(conditions, known) + skipped
     if not known.has_index(sort):
         return Found(Way.SORTED, sorted_)
-    # All orders within the bounds in the index; and those until the page is full, if no column depends on another.
+    # All rows within the bounds in the index; and those until the page is full, if no column depends on another.
     all_ = known.rows * _share(tuple(one for one in conditions if one.column is sort), known)
     expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
     each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
@@ -85,16 +100,35 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: OrderSt
     return Found(Way.PASSING, planned + all_ * each)
 
 
-def time_of_count(conditions: Conditions, known: OrderStatistics, *, statistics: bool) -> float:
-    """The microseconds for counting the orders that match, or for their statistics."""
+def _way_within(within: Column, conditions: Conditions, ordering: Ordering, known: TableStatistics) -> Found:
+    """The way of the page of one parent. Without an index that has it side by side, all rows of the parent are read."""
+    of_parent = Condition(within, Operator.EQ, _OF_PARENT)
+    side_by_side = within is ordering.column or known.has_index(within, ordering.column)
+    if side_by_side and not conditions and known.has_index(within):
+        return Found(Way.SERVED, 0.0)
+    # Along an index of the page's order PostgreSQL might pass the rows of all other parents, and for each parent again.
+    way = Way.SERVED if ordering.by_key or side_by_side else Way.SORTED
+    return Found(way, _read((of_parent, *conditions), known))
+
+
+def time_of_count_within(within: Column, conditions: Conditions, known: TableStatistics) -> float:
+    """The microseconds for counting the rows of one parent that match."""
+    of_parent = Condition(within, Operator.EQ, _OF_PARENT)
+    if conditions or not known.has_index(within):
+        return _read((of_parent, *conditions), known)
+    return known.rows * known.spread(within).of_any * _COUNTED
+
+
+def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics: bool) -> float:
+    """The microseconds for counting the rows that match, or for their statistics."""
     plain = _plain(conditions)
     joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
     aggregated = known.rows * _share(conditions, known) * _AGGREGATED if statistics else 0.0
     return _read(plain, known) + joined + aggregated
 
 
-def _is_served(conditions: Conditions, sort: Column, known: OrderStatistics) -> bool:
-    """Whether an index has all orders that match side by side, in the page's order."""
+def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:
+    """Whether an index has all rows that match side by side, in the page's order."""
     if all(condition.column is sort and condition.operator is not Operator.IN for condition in conditions):
         return True
     if len(conditions) != 1:
@@ -108,8 +142,8 @@ def _plain(conditions: Conditions) -> Conditions:
     return tuple(condition for condition in conditions if not condition.column.merged)
 
 
-def _read(conditions: Conditions, known: OrderStatistics) -> float:
-    """The microseconds for reading all orders that match: by the narrowest index, or the whole table."""
+def _read(conditions: Conditions, known: TableStatistics) -> float:
+    """The microseconds for reading all rows that match: by the narrowest index, or the whole table."""
     plain = _plain(conditions)
     read = known.rows * _SCANNED
     for column in {condition.column for condition in plain}:
@@ -119,8 +153,8 @@ def _read(conditions: Conditions, known: OrderStatistics) -> float:
     return read + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
 
 
-def _share(conditions: Conditions, known: OrderStatistics) -> float:
-    """About the share of the orders that match, if their columns do not depend on one another."""
+def _share(conditions: Conditions, known: TableStatistics) -> float:
+    """About the share of the rows that match, if their columns do not depend on one another."""
     columns = {condition.column for condition in conditions}
     return math.prod(
         _share_of_column(tuple(one for one in conditions if one.column is column), known.spread(column))
@@ -131,8 +165,12 @@ def _share(conditions: Conditions, known: OrderStatistics) -> float:
 def _share_of_column(conditions: Conditions, spread: Spread) -> float:
     share, low, high = 1.0, -math.inf, math.inf
     for condition in conditions:
-        if condition.operator in _EQUALITIES:
+        if condition.value is _OF_PARENT:
+            share = min(share, spread.of_any)
+        elif condition.operator in _EQUALITIES:
             share = min(share, spread.share_of(_values(condition)))
+        elif condition.operator is Operator.STARTS_WITH:
+            share = min(share, spread.starting_with(str(condition.value)))
         elif (place := place_of(condition.column, condition.value)) is None:
             continue
         elif condition.operator in {Operator.GT, Operator.GTE}:
@@ -144,8 +182,8 @@ def _share_of_column(conditions: Conditions, spread: Spread) -> float:
     return share if low == -math.inf and high == math.inf else min(share, spread.between(low, high))
 
 
-def _may_match_none(conditions: Conditions, known: OrderStatistics) -> bool:
-    """Whether the statistics cannot tell that any order matches: no value is common, or a range is within one part."""
+def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
+    """Whether the statistics cannot tell that any row matches: no value is common, or a range is within one part."""
     for column in {condition.column for condition in conditions}:
         spread, parts = known.spread(column), tuple(one for one in conditions if one.column is column)
         values = [_values(one) for one in parts if one.operator in _EQUALITIES]

@@ -144,6 +144,14 @@ def has_table(
     return decorate
 
 
+def stored_values(column: Column, table: Table) -> Mapping[str, object]:
+    """The stored value of each of a column's values in the schema, by their names; none if it is no enum."""
+    definition = get_object_definition(table.make, strict=True)
+    named = next(field.type for field in definition.fields if field.python_name == column.name)
+    enum = named.of_type if isinstance(named, StrawberryOptional) else named
+    return {value.name: value.value for value in enum.values} if isinstance(enum, StrawberryEnumDefinition) else {}
+
+
 def _kind_of(type_: object) -> Kind:
     named = type_.of_type if isinstance(type_, StrawberryOptional) else type_
     return Kind.TEXT if isinstance(named, StrawberryEnumDefinition) else _KINDS[named]

@@ -7,11 +7,34 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import strawberry
+from strawberry.types.lazy_type import LazyType, StrawberryLazyReference
 
 if TYPE_CHECKING:
-    from schema.ports.columns import Table
+    from collections.abc import Iterator
+    from typing import ForwardRef
+
+    from schema.ports.columns import Column, Table
     from schema.tables.rows import Row
+
+
+class _LateType(LazyType[Any, Any]):
+    """A type of another module, looked up once.
+
+    Strawberry's own is looked up whenever an argument is converted, in the file system too: a nested page would pay
+    for that with each of its parents.
+    """
+
+    def resolve_type(self) -> type[Any]:
+        """The type."""
+        return _attribute(self.module, self.type_name)  # type: ignore[no-any-return] # found by its name
+
+
+class _Reference(StrawberryLazyReference):
+    """A reference to a type of another module, which need not be imported yet."""
+
+    def resolve_forward_ref(self, forward_ref: ForwardRef) -> _LateType:
+        """The type that an annotation names."""
+        return _LateType(forward_ref.__forward_arg__, self.module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +88,7 @@ class Declared:
 
     def lazy(self, name: str) -> Any:
         """An annotation that names a type of the module, which need not be imported yet."""
-        return Annotated[name, strawberry.lazy(self.module)]
+        return Annotated[name, _Reference(self.module)]
 
 
 ORDERS_NAME: Final = "orders"
@@ -77,6 +100,14 @@ REGISTERED: Final[dict[str, Declared]] = {
     "nations": Declared("Nation", "schema.graph.nations"),
     "regions": Declared("Region", "schema.graph.regions"),
 }
+
+
+def referred_to(table: Table) -> Iterator[Column]:
+    """The columns by which tables refer to many rows of this one."""
+    for declared in REGISTERED.values():
+        for relation in declared.table.relations.values():
+            if relation.many and relation.target == table.name:
+                yield table[relation.there]
 
 
 @cache

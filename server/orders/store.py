@@ -12,7 +12,7 @@ from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS
 from schema.ports.values import Block, Page, PageRequest, PriceStats, Row, Stats, StatsGroup
 from server.orders import sql_aggregates as aggregates
-from server.orders.measuring.estimates import OrderEstimates
+from server.orders.estimates import OrderEstimates
 from server.orders.sampling import random_orders
 from server.orders.sql_merged import Orders
 from server.tables.sql_pages import values_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schema.ports.columns import Columns
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
     from schema.ports.values import Conditions, Ordering
     from server.db.engine import Engines
     from server.tables.reading.read_connection import ReadConnection
@@ -39,7 +39,7 @@ class ServedOrders(ServedTable[Orders]):
         reader: Reader[Orders],
         *,
         aggregate_ttl: float,
-        statistics: Callable[[], OrderStatistics] = lambda: NO_STATISTICS,
+        statistics: Callable[[], TableStatistics] = lambda: NO_STATISTICS,
     ) -> None:
         super().__init__(engines, reader, aggregate_ttl=aggregate_ttl, statistics=statistics)
         self._ttl = aggregate_ttl

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import UnavailableError
 from schema.graph import TABLES
+from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
 from server.tables.catalog.served import ServedTables, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.store import ServedTable, SqlTableStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from schema.ports.columns import Table
+    from schema.ports.statistics import TableStatistics
     from server.db.engine import Engines
     from server.orders.orders_table import OrdersTable
     from server.orders.store import ServedOrders
@@ -55,12 +59,23 @@ class Graph:
         self._tables = {
             name: SyncedTable(Definition(TABLES[name], table, hidden=hidden)) for name, table in tables.items()
         }
+        self._measured = {
+            name: Measurement(engines.aggregates, TABLES[name], table.definition.qualified_name)
+            for name, table in self._tables.items()
+        }
+        for name, table in self._tables.items():
+            table.looked_up = self._measured[name].renew
         self._health = {name: TableHealth(readiness) for name in self._tables}
         self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})
         self._served: dict[str, ServedTable[Any]] = {
             ORDERS_NAME: orders,
             **{
-                name: ServedTable(engines, Reader(table, self._health[name], replicas), aggregate_ttl=_COUNTS_SECONDS)
+                name: ServedTable(
+                    engines,
+                    Reader(table, self._health[name], replicas),
+                    aggregate_ttl=_COUNTS_SECONDS,
+                    statistics=self._measured[name].statistics,
+                )
                 for name, table in self._tables.items()
             },
         }
@@ -68,7 +83,17 @@ class Graph:
 
     def new_lookup(self) -> SqlRowLookup:
         """A lookup of rows for an operation."""
-        return SqlRowLookup(self._engines.pages, {name: served.reader for name, served in self._served.items()})
+        return SqlRowLookup(self._engines.pages, self._served)
+
+    def statistics(self, table: Table) -> TableStatistics:
+        """What is known of a table before it is read. It returns at once."""
+        served = self._served.get(table.name)
+        return NO_STATISTICS if served is None else served.statistics()
+
+    async def close(self) -> None:
+        """End the measurements that are under way."""
+        for measurement in self._measured.values():
+            await measurement.close()
 
     def forget(self) -> None:
         """Look all tables up again."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from schema.context import Context, PageLimits
 from schema.errors import UnavailableError
+from schema.orders.types import ORDERS
 from schema.permissions import NOBODY
 from server.auth.authentication import authentication_of
 from server.changes.feed import PostgresFeed
@@ -28,15 +29,16 @@ from server.observability.exposition import Sampler
 from server.observability.request_record import note_cost
 from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page, json_rows
+from server.tables.sql_nested import nested_page, nested_rows
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ _FEED_BUFFER: Final = 10_000
 _FEED_CATCH_UP_SECONDS: Final = 30.0
 # How long a worker that replaces another waits until it is ready. Meanwhile the other one serves.
 _REPLACEMENT_SECONDS = 3.0
+# Compiled statements of plans.
+_STATEMENTS: Final = (json_page, json_rows, nested_page, nested_rows)
 # The garbage collector looks for cycles after this many new objects.
 _YOUNG_OBJECTS = 10_000
 
@@ -144,6 +148,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             readiness.used = feed.note_use
             for close in (
                 measurement.close,
+                graph.close,
                 feed.close,
                 readiness.close,
                 migrations.close,
@@ -176,7 +181,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 limit_of(settings),
                 app.state.admission,
                 # The statements of plans hold on to them.
-                caches=(*app.state.caches, json_page.cache_clear, json_rows.cache_clear),
+                caches=(*app.state.caches, *(made.cache_clear for made in _STATEMENTS)),
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )
@@ -218,7 +223,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     limits=PageLimits(settings.page_size_default, settings.page_size_max),
                     charge=note_cost,
                     renew=authentication.renewed,
-                    statistics=measurement.statistics,
+                    statistics=graph.statistics,
                 ),
             }
 
@@ -243,7 +248,7 @@ def _ease_collection() -> None:
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
     table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
-    measurement = Measurement(engines.aggregates, table.qualified_name)
+    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name)
     table.looked_up = measurement.renew
     return table, measurement
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column, Columns, Table
     from schema.ports.values import Conditions, Key, Ordering
     from server.db.pool import Pool
-    from server.tables.reading.reader import Reader
     from server.tables.source import Source
+    from server.tables.store import ServedTable
 
-_Readers: TypeAlias = "Mapping[str, Reader[Any]]"
+_Tables: TypeAlias = "Mapping[str, ServedTable[Any]]"
 
 
 class SqlRowLookup:
@@ -33,14 +33,14 @@ class SqlRowLookup:
 
     Args:
         pool: the pool that reads.
-        readers: the reader of each table, by its name.
+        tables: the served tables by name.
     """
 
-    def __init__(self, pool: Pool, readers: _Readers) -> None:
+    def __init__(self, pool: Pool, tables: _Tables) -> None:
         # Not methods: the lookup and its loaders would be a cycle.
-        self._rows = _loader(partial(_read_rows, pool, readers), lambda wanted: wanted[0])
-        self._pages = _loader(partial(_read_pages, pool, readers), lambda wanted: wanted[1:])
-        self._counts = _loader(partial(_read_counts, pool, readers), lambda wanted: wanted[1:])
+        self._rows = _loader(partial(_read_rows, pool, tables), lambda wanted: wanted[0])
+        self._pages = _loader(partial(_read_pages, pool, tables), lambda wanted: wanted[1:])
+        self._counts = _loader(partial(_read_counts, pool, tables), lambda wanted: wanted[1:])
 
     async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:
         """The row with this key."""
@@ -86,24 +86,22 @@ def _loader(
     return DataLoader(load, cache=False)
 
 
-async def _read_rows(pool: Pool, readers: _Readers, wanted: list[tuple[Table, Key, Columns]]) -> Sequence[Block | None]:
+async def _read_rows(pool: Pool, tables: _Tables, wanted: list[tuple[Table, Key, Columns]]) -> Sequence[Block | None]:
     table = wanted[0][0]
     columns = table.in_order(frozenset().union(*(columns for _, _, columns in wanted)))
     keys = sorted({key for _, key, _ in wanted})
     width = len(table.key)
-    rows = await readers[table.name].rows(pool, lambda source: rows_by_key(source, columns), key_values(keys))
+    rows = await tables[table.name].reader.rows(pool, lambda source: rows_by_key(source, columns), key_values(keys))
     blocks = {tuple(row)[:width]: Block(columns, [tuple(row)[width:]]) for row in rows}
     return [blocks.get(key) for _, key, _ in wanted]
 
 
-async def _read_pages(
-    pool: Pool, readers: _Readers, wanted: list[tuple[object, PageRequest, Columns]]
-) -> Sequence[Page]:
+async def _read_pages(pool: Pool, tables: _Tables, wanted: list[tuple[object, PageRequest, Columns]]) -> Sequence[Page]:
     _, request, some = wanted[0]
     table = request.ordering.table
-    columns, shape = table.in_order(some), Shape.of(request)
+    columns, shape = table.in_order(some), Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
-    rows = await readers[table.name].rows(
+    rows = await tables[table.name].reader.rows(
         pool,
         lambda source: page_of_parents(source, shape, columns),
         parent_values(parents, values_of(request)),
@@ -126,17 +124,15 @@ def _page(columns: tuple[Column, ...], request: PageRequest, rows: list[tuple[An
     return Page(block, more_ahead=len(rows) > request.size, any_behind=any_behind)
 
 
-async def _read_counts(
-    pool: Pool, readers: _Readers, wanted: list[tuple[object, Ordering, Conditions]]
-) -> Sequence[int]:
+async def _read_counts(pool: Pool, tables: _Tables, wanted: list[tuple[object, Ordering, Conditions]]) -> Sequence[int]:
     _, ordering, conditions = wanted[0]
     request = PageRequest(ordering, conditions, size=0)
-    shape = Shape.of(request)
+    shape = Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
 
     def statement(source: Source) -> Any:
         return counts_of_parents(source, shape)
 
-    rows = await readers[ordering.table.name].rows(pool, statement, parent_values(parents, values_of(request)))
+    rows = await tables[ordering.table.name].reader.rows(pool, statement, parent_values(parents, values_of(request)))
     counts = {row[0]: row[1] for row in rows}
     return [counts[parent] for parent, _, _ in wanted]

@@ -22,6 +22,7 @@ from tests.faults.asked import (
     varied,
 )
 from tests.faults.cheap_filters import attacks, filters, lists, surprises
+from tests.faults.cheap_nested import nested_pages, relations, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,6 +248,9 @@ def all_requests() -> list[Asked]:
         *lists(),
         *attacks(),
         *surprises(),
+        *tables(),
+        *relations(),
+        *nested_pages(),
         *lookups(),
         *changes(),
         *texts(),

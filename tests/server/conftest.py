@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.context import Context, PageLimits
 from schema.graph import TABLES
+from schema.orders.types import ORDERS
 from schema.permissions import Principal, Role
 from schema.plans.replay import Failures
 from server.changes.feed import PostgresFeed
@@ -41,20 +42,25 @@ from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.not_configured import NotConfigured
 from server.observability.log_setup import configure_logs
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
 from server.process.graph import Graph
 from server.settings import Settings
+from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
+from tests.server.graph_tables import graph, odd_graph
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
 
 if TYPE_CHECKING:
+    import strawberry
+
     from server.db.pool import Pool
     from server.local.cluster import Cluster
+
+__all__ = ["graph", "odd_graph"]
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
 OpenStore = Callable[..., tuple[ServedOrders, Context]]
@@ -151,11 +157,12 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
         tables: Mapping[str, str] = MappingProxyType({}),
+        hidden: Collection[str] = (),
         **limits: int,
     ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
-        measurement = Measurement(engines.aggregates, orders.qualified_name)
+        measurement = Measurement(engines.aggregates, ORDERS, orders.qualified_name)
         orders.looked_up = measurement.renew
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget
@@ -167,7 +174,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         store = ServedOrders(
             engines, Reader(orders, readiness), aggregate_ttl=aggregate_ttl, statistics=measurement.statistics
         )
-        graph = Graph(tables, engines, readiness, None, orders, store)
+        graph = Graph(tables, engines, readiness, None, orders, store, hidden=hidden)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
@@ -188,7 +195,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             ),
             lakebase=NotConfigured(audit, Lineage(absent, own, Home(absent, app_schema)).copy_of),
             limits=PageLimits(**limits),
-            statistics=measurement.statistics,
+            statistics=graph.statistics,
         )
 
     return open_
@@ -210,11 +217,22 @@ def execute(open_store: OpenStore) -> Execute:
     return execute_
 
 
-@pytest.fixture(params=["ordinary", "fast"])
-def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
-    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+@pytest.fixture(scope="session")
+def planned_schema() -> tuple[DocumentCache, strawberry.Schema]:
+    """A schema that plans its documents, and the cache that has the plans."""
     documents = DocumentCache()
-    schema = build_schema(tables=TABLES, documents=documents, plans=True)
+    return documents, build_schema(tables=TABLES, documents=documents, plans=True)
+
+
+@pytest.fixture(params=["ordinary", "fast"])
+def answer_either_way(
+    request: pytest.FixtureRequest,
+    open_store: OpenStore,
+    statements: list[str],
+    planned_schema: tuple[DocumentCache, strawberry.Schema],
+) -> Execute:
+    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+    documents, schema = planned_schema
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object

@@ -14,7 +14,7 @@ from server.tables.catalog.column_types import TYPES
 from server.tables.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,6 +34,10 @@ _CATALOG_QUERY = sa.text(
       AND a.attnum > 0 AND NOT a.attisdropped
     """
 )
+
+
+def _nothing() -> None:
+    pass
 
 
 class Definition:
@@ -109,6 +113,8 @@ class SyncedTable:
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self.named = definition.named
+        # Called when it is looked up, at first and after it was forgotten.
+        self.looked_up: Callable[[], None] = _nothing
         self._state: Source | UnavailableError | None = None
         # The catalog's last answer, with what was built from it. If the answer is the same, the object is reused, and
         # so are the statements cached for it: a failure may cause many lookups.
@@ -135,7 +141,8 @@ class SyncedTable:
         """
         state = self.state
         if state is None:
-            state = self._state = self._looked_up(await self.definition.read(connection))
+            self.looked_up()
+            state = self._state = self._built_from(await self.definition.read(connection))
             self._looked_at = time.monotonic()
         if isinstance(state, UnavailableError):
             raise state
@@ -145,7 +152,7 @@ class SyncedTable:
         """Look the table up again next time."""
         self._state = None
 
-    def _looked_up(self, columns: dict[str, str]) -> Source | UnavailableError:
+    def _built_from(self, columns: dict[str, str]) -> Source | UnavailableError:
         if self._built is None or self._built[0] != columns:
             try:
                 self._built = columns, Source(self.definition.table, self.definition.build(columns))

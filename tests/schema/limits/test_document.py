@@ -27,7 +27,7 @@ from schema import DocumentLimits, build_schema
 from schema.errors import LimitError, Reason
 from schema.limits.document import PLAIN_REPEATS, check_document, read_document
 from schema.permissions import NOBODY
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics
+from schema.ports.statistics import NO_STATISTICS, TableStatistics
 from schema.turns import Turns
 from tests.support.calibration import hold
 from tests.support.examples import examples
@@ -35,6 +35,8 @@ from tests.support.work import counted, processor_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from schema.ports.columns import Table
 
 WIDE = DocumentLimits(**{limit.name: 1 << 20 for limit in fields(DocumentLimits)})
 MANY = DocumentLimits(definitions=1_000, tokens=100_000)
@@ -316,7 +318,7 @@ class _Context:
 
     def charge(self, _cost: int) -> None: ...
 
-    def statistics(self) -> OrderStatistics:
+    def statistics(self, _table: Table) -> TableStatistics:
         return NO_STATISTICS
 
 

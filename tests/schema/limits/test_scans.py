@@ -12,7 +12,7 @@ from schema.context import PageLimits
 from schema.limits.cost import formula_of
 from schema.limits.scans import PageScan, advice_on
 from schema.orders.types import ORDERS
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics, Spread, place_of
+from schema.ports.statistics import NO_STATISTICS, Spread, TableStatistics, place_of
 from schema.ports.ways import Way, way_of
 
 if TYPE_CHECKING:
@@ -42,22 +42,22 @@ SPREADS: Final = {
     ORDERS["order_priority"]: Spread(each=0.0, common={"1-URGENT": 0.2, "5-LOW": 0.2, "3-MEDIUM": 0.6}),
     ORDERS["clerk"]: Spread(each=1 / 1_000, common={"Clerk#000000710": 0.002}),
 }
-LARGE: Final = OrderStatistics(ROWS, INDEXES, SPREADS)
-SMALL: Final = OrderStatistics(15_000, INDEXES, SPREADS)
-LARGEST: Final = OrderStatistics(15_000_000, INDEXES, SPREADS)
-UNINDEXED: Final = OrderStatistics(ROWS, frozenset({(ORDERS["order_key"],)}), SPREADS)
+LARGE: Final = TableStatistics(ROWS, INDEXES, SPREADS)
+SMALL: Final = TableStatistics(15_000, INDEXES, SPREADS)
+LARGEST: Final = TableStatistics(15_000_000, INDEXES, SPREADS)
+UNINDEXED: Final = TableStatistics(ROWS, frozenset({(ORDERS["order_key"],)}), SPREADS)
 
 
-def cost(document: str, known: OrderStatistics = LARGE, **variables: Any) -> int:
+def cost(document: str, known: TableStatistics = LARGE, **variables: Any) -> int:
     """What an operation costs."""
     parsed = parse(document)
     assert not validate(SCHEMA, parsed)
     operation = get_operation_ast(parsed)
     assert operation
-    return formula_of(SCHEMA, parsed, operation).evaluate(variables, PAGES, lambda: known)
+    return formula_of(SCHEMA, parsed, operation).evaluate(variables, PAGES, lambda _table: known)
 
 
-def scan(document: str, known: OrderStatistics = LARGE, **variables: Any) -> int:
+def scan(document: str, known: TableStatistics = LARGE, **variables: Any) -> int:
     """What an operation costs more because of this table."""
     return cost(document, known, **variables) - cost(document, NO_STATISTICS, **variables)
 
@@ -120,7 +120,7 @@ def test_a_page_of_few_orders_in_another_order_costs_its_plan(arguments: str) ->
 
 @pytest.mark.parametrize("arguments", LISTS)
 @pytest.mark.parametrize("known", [SMALL, LARGE, LARGEST], ids=["small", "large", "largest"])
-def test_a_list_of_common_orders_costs_what_it_takes(arguments: str, known: OrderStatistics) -> None:
+def test_a_list_of_common_orders_costs_what_it_takes(arguments: str, known: TableStatistics) -> None:
     """As many orders are passed as the shares of the values let expect."""
     document = f"{{ orders(first: 50, {arguments}) {{ nodes {{ id status totalPrice orderDate }} }} }}"
     assert scan(document, known) < 200
@@ -138,7 +138,7 @@ def test_a_page_that_may_find_nothing_costs_by_the_size_of_the_table(arguments: 
     large, small = scan(orders(arguments)), scan(orders(arguments), SMALL)
     assert large >= WHOLE
     assert 10 < small <= 310
-    huge = OrderStatistics(10**10, INDEXES, SPREADS)
+    huge = TableStatistics(10**10, INDEXES, SPREADS)
     assert most / 2 < scan(orders(arguments), huge) < most
 
 
@@ -261,7 +261,7 @@ def test_no_bound_breaks_the_price(name: str, bound: object) -> None:
     assert 0 <= scan(document, f=filter_) <= PASSED
 
 
-def numbered(arguments: str, known: OrderStatistics = LARGE, **variables: Any) -> int:
+def numbered(arguments: str, known: TableStatistics = LARGE, **variables: Any) -> int:
     """What a numbered page of one order costs more because of the table."""
     declared = "query($p: Int)" if "$p" in arguments else ""
     document = f"{declared} {{ ordersPage(pageSize: 1, {arguments}) {{ nodes {{ id }} }} }}"
@@ -327,15 +327,15 @@ def test_statistics_take_more_for_each_order_that_matches_than_a_count() -> None
 def test_a_sample_of_a_view_or_of_partitions_sorts_all_orders() -> None:
     """A plain table is sampled at random places."""
     assert scan("{ orderSample(size: 1) { id } }") == 0
-    assert scan("{ orderSample(size: 1) { id } }", OrderStatistics(ROWS, INDEXES, SPREADS, plain=False)) > 5_000
+    assert scan("{ orderSample(size: 1) { id } }", TableStatistics(ROWS, INDEXES, SPREADS, plain=False)) > 5_000
 
 
-def advice(document: str, known: OrderStatistics = LARGE) -> str:
+def advice(document: str, known: TableStatistics = LARGE) -> str:
     """What to do about the cost of an operation."""
     parsed = parse(document)
     operation = get_operation_ast(parsed)
     assert operation
-    return " ".join(advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda: known))
+    return " ".join(advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda _table: known))
 
 
 def test_the_advice_says_what_to_do() -> None:

@@ -26,7 +26,7 @@ def _terms(text: str, variables: dict[str, Any]) -> Any:
     assert not validate(SCHEMA, document.ast)
     events = document.events(SCHEMA, None)
     assert events
-    return events.terms(variables, PAGES, lambda: NO_STATISTICS)
+    return events.terms(variables, PAGES, lambda _table: NO_STATISTICS)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from strawberry import Schema
 
-    from schema.ports.statistics import OrderStatistics
+    from schema.ports.statistics import TableStatistics
 
 INTROSPECTION = get_introspection_query()
 ASKED = [
@@ -307,12 +307,12 @@ def test_what_is_left_open_hides_the_rest(text: str) -> None:
 
 @pytest.mark.parametrize("known", [LARGE, UNINDEXED])
 @pytest.mark.parametrize("document", EXPENSIVE)
-async def test_the_advice_on_a_cost_names_only_what_the_caller_did(document: str, known: OrderStatistics) -> None:
+async def test_the_advice_on_a_cost_names_only_what_the_caller_did(document: str, known: TableStatistics) -> None:
     """Admins are told the rest, and callers who may explore: a mutation, or the conditions that an index serves."""
     limited = build_schema(plans=True, limits=DocumentLimits(cost=100))
 
     async def told(explored_by: ExploredBy, role: Role) -> str:
-        asked = replace(context(RecordingAdministration(), role), statistics=lambda: known)
+        asked = replace(context(RecordingAdministration(), role), statistics=lambda _table: known)
         result = await limited.execute(document, context_value=asked)
         explores, is_admin = may_explore(asked.principal, explored_by), role is Role.ADMIN
         (error,) = present(result, explores=explores, is_admin=is_admin, query=document)[0]["errors"]

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
-from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
+from schema.ports.admin.operations import OperationState
 from server.lakebase import execution
-from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.own_tables import OwnTables
-from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
-from server.lakebase.steps.step import StepTimeouts
 from tests.server.lakebase.conftest import SCHEMA
+from tests.server.lakebase.executors import executor_of, operation
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.steps.step import Step
     from tests.server.conftest import LogLines
 
@@ -58,28 +56,6 @@ class LateTable(OperationTable):
         self._deleted.set()
         if self._early:
             await self.refused.wait()
-
-
-async def nothing() -> Any:
-    """Do nothing, in place of a callback."""
-
-
-def executor_of(store: OperationStore, arguments: tuple[Any, ...], **callbacks: Any) -> execution.Executor:
-    """An executor, with these of its callbacks."""
-    return execution.Executor(
-        store,
-        AuditLog(AuditTable(OwnTables(*arguments))),
-        StepTimeouts(60, 60, 60),
-        nothing,
-        stopping=asyncio.Event(),
-        **{"changed": nothing, "finished": lambda _: None, "database_changed": nothing, **callbacks},
-    )
-
-
-def operation() -> OperationRecord:
-    """An operation with one step."""
-    request, resource = AdminRequest(OperationKind.TEARDOWN), "instance one"
-    return OperationRecord(request, (resource,), [OperationStep("delete", resource)], {}, "ada")
 
 
 @pytest.mark.parametrize("early", [True, False])

@@ -12,7 +12,7 @@ from strawberry.http import GraphQLRequestData
 from schema import DocumentCache, DocumentLimits, build_schema
 from schema.errors import RateLimitedError, Reason
 from schema.orders.types import ORDERS
-from schema.ports.statistics import OrderStatistics
+from schema.ports.statistics import TableStatistics
 from server.graphql.fast_path import FastPath
 from server.http.error_response import present
 from server.observability.request_record import RequestRecord, current_record, note_cost
@@ -97,8 +97,8 @@ async def test_a_scan_that_can_never_be_paid_for_is_refused_with_advice(open_sto
     """Not only to ask for smaller pages, which would not help."""
     rates = RateLimit(1e-9, 20)
     schema = build_schema(extensions=[lambda: ChargeMistakes(rates)])
-    known = OrderStatistics(1_500_000, frozenset({(ORDERS["order_key"],)}))
-    context = rates.charging(replace(open_store()[1], statistics=lambda: known))
+    known = TableStatistics(1_500_000, frozenset({(ORDERS["order_key"],)}))
+    context = rates.charging(replace(open_store()[1], statistics=lambda _table: known))
     result = await schema.execute('{ orders(filter: {clerk: {eq: "a"}}) { nodes { id } } }', context_value=context)
     (error,) = present(result)[0]["errors"]
     assert error["extensions"]["reason"] == "RATE_LIMITED"

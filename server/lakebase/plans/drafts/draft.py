@@ -11,7 +11,7 @@ from schema.ports.admin.administration import AdminRefusal
 from schema.ports.admin.instances import InstanceState, limits_mistake
 from schema.ports.admin.operations import OperationKind, OperationStep
 from schema.ports.admin.plans import Plan, PlanAction, PlannedStep
-from server.lakebase.plans.drafts.differences import same_name
+from server.lakebase.plans.drafts.differences import in_utc, same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,12 +171,6 @@ class Draft:
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Add a reason to refuse the request."""
         self.refusals.append(AdminRefusal(reason, message, field_, **more))
-
-
-def in_utc(moment: datetime | str) -> str:
-    """A moment to the second, as plans show it."""
-    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def term(expires_at: str | None, ttl_seconds: int | None) -> str:

@@ -1,33 +1,28 @@
-"""What PostgreSQL's own statistics say of the orders table: a query of the catalog, and the reading of its answer."""
+"""What PostgreSQL's own statistics say of a table: a query of the catalog, and the reading of its answer."""
 
 from __future__ import annotations
 
 import json
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from schema.orders.types import ORDERS
-from schema.ports.statistics import OrderStatistics, Spread, place_of
+from schema.ports.columns import Kind
+from schema.ports.statistics import Spread, TableStatistics, place_of
+from schema.tables.registry import referred_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The columns whose spreads matter; and those whose indexes do, for no index has the merged status.
-_COLUMNS: Final = {
-    column.stored: column
-    for column in ORDERS.columns
-    if column.stored is not None and column not in {ORDERS["comment"], ORDERS["ship_priority"]}
-}
-_INDEXED: Final = {name: column for name, column in _COLUMNS.items() if column is not ORDERS["status"]}
+    from schema.ports.columns import Column, Table
+
 # If the common values leave fewer orders than this, there are no others.
 _ALL: Final = 0.995
 # The tables under a view and partitions count too. Like PostgreSQL's planner, this scales the rows of the last ANALYZE
-# by the present pages. A page of a table that was never analysed has about 60 orders.
+# by the present pages. A page of a table that was never analysed has about 60 rows.
 _QUERY = sa.text(
     """
     WITH RECURSIVE part(oid) AS (
@@ -49,8 +44,11 @@ _QUERY = sa.text(
         FROM part JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind IN ('r', 'm')
     ), index AS (
         SELECT ARRAY(
-            SELECT a.attname::text
-            FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(number, position)
+            SELECT json_build_object(
+                'name', a.attname, 'own', k.rule = a.attcollation, 'by_code', k.rule = 'pg_catalog."C"'::regcollation
+            )
+            FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1], (i.indcollation::oid[])[0:i.indnkeyatts - 1])
+                WITH ORDINALITY k(number, rule, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.position
         ) AS columns
         FROM part JOIN pg_catalog.pg_index i ON i.indrelid = part.oid
@@ -77,43 +75,83 @@ _QUERY = sa.text(
 ).bindparams(sa.bindparam("columns", type_=ARRAY(TEXT())))
 
 
-async def measure(connection: AsyncConnection, schema: str, name: str) -> OrderStatistics:
-    """The statistics of the orders table."""
-    asked = {"schema": schema, "name": name, "columns": [*_COLUMNS]}
+async def measure(connection: AsyncConnection, table: Table, schema: str, name: str) -> TableStatistics:
+    """The statistics of a table.
+
+    Args:
+        connection: to its database.
+        table: the table.
+        schema: its schema in the database.
+        name: its name there.
+    """
+    columns = _weighed(table)
+    asked = {"schema": schema, "name": name, "columns": [*columns]}
     found = json.loads((await connection.execute(_QUERY, asked)).scalar_one())
     rows, plain = round(found["rows"] or 0), found["plain"]
-    indexes = {tuple(takewhile(_INDEXED.__contains__, index)) for index in found["indexes"] or ()}
+    indexes = {_usable(table, columns, index) for index in found["indexes"] or ()}
     if not plain:
         indexes = {index for index in indexes if index and await _serves(connection, f'"{schema}"."{name}"', index)}
-    return OrderStatistics(
+    spreads = {columns[one["attname"]]: one for one in found["spreads"] or ()}
+    return TableStatistics(
         rows,
-        frozenset(tuple(_INDEXED[column] for column in index) for index in indexes),
-        {_COLUMNS[one["attname"]]: _spread_of(one, rows) for one in found["spreads"] or ()},
+        frozenset(indexes),
+        {column: _spread_of(column, one, rows) for column, one in spreads.items()},
         plain=plain,
     )
 
 
-async def _serves(connection: AsyncConnection, table: str, columns: Sequence[str]) -> bool:
+def _weighed(table: Table) -> dict[str, Column]:
+    """The columns that decide how rows are found, by their names in the database."""
+    return {
+        column.stored: column
+        for column in table.in_order((*table.key, *table.sorts, *table.filters, *referred_to(table)))
+        if column.stored is not None
+    }
+
+
+def _usable(table: Table, columns: Mapping[str, Column], index: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The first columns of an index, as far as statements can use it: sorted texts go by their code points.
+
+    No index has a merged value.
+    """
+    usable: list[Column] = []
+    for part in index:
+        column = columns.get(part["name"])
+        if column is None or column.merged or not part["by_code" if _is_sorted_text(table, column) else "own"]:
+            break
+        usable.append(column)
+    return tuple(usable)
+
+
+def _is_sorted_text(table: Table, column: Column) -> bool:
+    return column.kind is Kind.TEXT and column in table.sorts
+
+
+async def _serves(connection: AsyncConnection, table: str, columns: Sequence[Column]) -> bool:
     """Whether a view or partitions have the order of an index. A column of a view may be more than one of its table."""
-    statement = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} ORDER BY {', '.join(columns)} LIMIT 1"  # noqa: S608 # the catalog's own names
+    by = ", ".join(
+        f'{column.stored} COLLATE "C"' if column.kind is Kind.TEXT else str(column.stored) for column in columns
+    )
+    statement = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} ORDER BY {by} LIMIT 1"  # noqa: S608 # the catalog's own names
     answer = (await connection.exec_driver_sql(statement)).scalar_one()
     return '"Sort"' not in (answer if isinstance(answer, str) else json.dumps(answer))
 
 
-def _spread_of(found: Mapping[str, Any], rows: int) -> Spread:
+def _spread_of(column: Column, found: Mapping[str, Any], rows: int) -> Spread:
     """The spread of a column from its row of `pg_stats`."""
-    column = _COLUMNS[found["attname"]]
     # A negative number of different values is a share of the rows.
     distinct = found["n_distinct"] if found["n_distinct"] >= 0 else -found["n_distinct"] * rows
     # PostgreSQL pads the values of char(n).
     values = [value.rstrip(" ") for value in found["common"] or ()]
     common = dict(zip(values, found["most_common_freqs"] or (), strict=True))
     places = ((place_of(column, value), share) for value, share in common.items())
-    bounds = (place_of(column, value) for value in found["bounds"] or ())
+    bounds = found["bounds"] or ()
+    placed = (place_of(column, value) for value in bounds)
     others = 1.0 - sum(common.values())
     return Spread(
         each=0.0 if others < 1.0 - _ALL else others / max(1.0, distinct - len(common)),
         common=common,
         places=[(place, share) for place, share in places if place is not None],
-        bounds=sorted(place for place in bounds if place is not None),
+        bounds=sorted(place for place in placed if place is not None),
+        texts=bounds if column.kind is Kind.TEXT else (),
     )

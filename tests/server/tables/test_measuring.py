@@ -1,4 +1,4 @@
-"""What the database knows of the orders table: its size, its indexes and its values, measured when a price needs them."""
+"""What the database knows of a table: its size, its indexes and its values, measured when a price needs them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from schema.limits.formulas import LEAST_POINTS
 from schema.orders.types import ORDERS
 from schema.ports.statistics import NO_STATISTICS, place_of
 from server.db.app_tables import change_tables
-from server.orders.measuring import measurement as measurements
-from server.orders.measuring import sql_statistics
-from server.orders.measuring.measurement import Measurement
 from server.orders.orders_table import OrdersTable
+from server.tables.measuring import measurement as measurements
+from server.tables.measuring import sql_statistics
+from server.tables.measuring.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import asyncpg
 
+    from schema.limits.formulas import StatisticsSource
     from server.db.engine import Engines
     from tests.server.conftest import Execute, OpenStore
 
@@ -49,15 +50,20 @@ async def _no_table(database: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def measured(engines: Engines, name: str = TABLE) -> Measurement:
     """The measurement of a table, after its first one."""
-    measurement = Measurement(engines.aggregates, name)
+    measurement = Measurement(engines.aggregates, ORDERS, name)
     measurement.renew()
     await measurement.settled()
     return measurement
 
 
+def known(measurement: Measurement) -> StatisticsSource:
+    """What is known of any table: what this measurement knows of its own."""
+    return lambda _table: measurement.statistics()
+
+
 async def test_the_size_the_indexes_and_the_values_are_known(engines: Engines) -> None:
     """Before it has been measured, nothing is."""
-    measurement = Measurement(engines.aggregates, "public.orders_synced")
+    measurement = Measurement(engines.aggregates, ORDERS, "public.orders_synced")
     assert measurement.statistics() is NO_STATISTICS
     await measurement.settled()
     known = measurement.statistics()
@@ -174,7 +180,7 @@ async def test_a_failure_to_measure_fails_no_request(
 async def test_a_table_that_was_forgotten_is_measured_again(engines: Engines, database: asyncpg.Connection) -> None:
     """When it is looked up again: the end of an operation, which may have built an index, forgets it."""
     await database.execute(f"{COPY}; ANALYZE {TABLE}")
-    orders, measurement = OrdersTable(TABLE, change_tables("nowhere")), Measurement(engines.aggregates, TABLE)
+    orders, measurement = OrdersTable(TABLE, change_tables("nowhere")), Measurement(engines.aggregates, ORDERS, TABLE)
     orders.looked_up = measurement.renew
     found = []
     for statement in ("SELECT 1", BUILT):
@@ -198,7 +204,7 @@ async def test_the_price_of_an_operation_follows_the_table(
         if statement:
             await database.execute(statement)
         measurement = await measured(engines)
-        context = replace(open_store(TABLE)[1], charge=costs.append, statistics=measurement.statistics)
+        context = replace(open_store(TABLE)[1], charge=costs.append, statistics=known(measurement))
         await execute(document, context=context)
     assert costs[0] < 30
     assert costs[1] > 5_000

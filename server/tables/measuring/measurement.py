@@ -1,4 +1,4 @@
-"""The statistics of the orders table, measured in the background: no request waits for them, or fails with them."""
+"""The statistics of a table, measured in the background: no request waits for them, or fails with them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from schema.ports.statistics import NO_STATISTICS, OrderStatistics
-from server.orders.measuring.sql_statistics import measure
+from schema.ports.statistics import NO_STATISTICS, TableStatistics
+from server.tables.measuring.sql_statistics import measure
 
 if TYPE_CHECKING:
+    from schema.ports.columns import Table
     from server.db.pool import Pool
 
 _log = structlog.get_logger(__name__)
@@ -22,23 +23,25 @@ _MEASURE_AGAIN_SECONDS: Final = 60.0
 
 
 class Measurement:
-    """Measures the orders table when a price depends on it, and keeps the result.
+    """Measures a table when a price depends on it, and keeps the result.
 
     Args:
         pool: whose connections are used. Not that of pages: these have no time to lose.
-        table: the name of the table, with its schema.
+        table: the table.
+        name: its name in the database, with its schema.
     """
 
-    def __init__(self, pool: Pool, table: str) -> None:
+    def __init__(self, pool: Pool, table: Table, name: str) -> None:
         self._pool = pool
-        self._schema, _, self._name = table.rpartition(".")
+        self._table = table
+        self._schema, _, self._name = name.rpartition(".")
         self._statistics = NO_STATISTICS
         self._began_at = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._failed = False
 
-    def statistics(self) -> OrderStatistics:
-        """What is known of the orders. If it is old, it is measured again meanwhile."""
+    def statistics(self) -> TableStatistics:
+        """What is known of the table. If it is old, it is measured again meanwhile."""
         if time.monotonic() - self._began_at > _MEASURE_AGAIN_SECONDS:
             self.renew()
         return self._statistics
@@ -47,7 +50,9 @@ class Measurement:
         """Measure the table now, in the background: it is another one, or its statistics are old."""
         self._began_at = time.monotonic()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._measure(), name="statistics of orders", context=Context())
+            self._task = asyncio.create_task(
+                self._measure(), name=f"statistics of {self._table.name}", context=Context()
+            )
 
     async def settled(self) -> None:
         """Wait for the measurement that is under way."""
@@ -63,9 +68,9 @@ class Measurement:
     async def _measure(self) -> None:
         try:
             async with self._pool.connect() as connection:
-                self._statistics = await measure(connection, self._schema, self._name)
+                self._statistics = await measure(connection, self._table, self._schema, self._name)
             self._failed = False
         except Exception as error:  # noqa: BLE001 # whatever it is, prices go by what was known before
             if not self._failed:
-                _log.warning("the statistics of the orders table could not be read", error=str(error))
+                _log.warning("the statistics of a table could not be read", table=self._table.name, error=str(error))
             self._failed = True
