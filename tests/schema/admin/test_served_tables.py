@@ -76,7 +76,7 @@ async def test_the_others_are_made_in_the_manner_of_the_orders() -> None:
         "storageCatalog": "main",
         "storageSchema": "meta",
     }
-    of_both = {"policy": "TRIGGERED", "storage_catalog": "main", "storage_schema": "meta"}
+    of_both: Any = {"policy": "TRIGGERED", "storage_catalog": "main", "storage_schema": "meta"}
     assert await others_of("provisionLakebase", given) == (
         SyncedTableSpec(CUSTOMERS, source="shop.sales.customer", **of_both),
         SyncedTableSpec(NATIONS, source="shop.sales.nation", **of_both),

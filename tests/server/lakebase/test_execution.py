@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
-from schema.ports.admin.operations import OperationState
+from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from server.lakebase import execution
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.own_tables import OwnTables
+from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from tests.server.lakebase.conftest import SCHEMA
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.steps.step import Step
     from tests.server.conftest import LogLines
 
