@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from schema.errors import ApiError
 from schema.plans.arguments import UnplannedError
 from schema.plans.replay import is_of_nested
+from schema.plans.roots import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 
 # The JSON texts of the rows that were found, by key and then by template.
 Written: TypeAlias = "Mapping[Key, tuple[str, ...]]"
-
-
-class Place(NamedTuple):
-    """Where the text of a row is found: in the results of this call, at this index."""
-
-    call: int
-    template: int
 
 
 @dataclass(slots=True)

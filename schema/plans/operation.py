@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from schema.context import Context
     from schema.limits.formulas import Formula
     from schema.plans.arguments import Values
-    from schema.plans.lookups import Place, Written
+    from schema.plans.lookups import Written
     from schema.plans.replay import Failures
+    from schema.plans.roots import Place
     from schema.plans.selections import Group
     from schema.ports.templates import Template
     from schema.ports.values import Key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.errors import ApiError
 from schema.plans.arguments import UnplannedError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from schema.context import Context, PageLimits
     from schema.plans.arguments import Arguments, Values
     from schema.plans.connections import Connection
-    from schema.plans.lookups import Place
     from schema.plans.replay import Failures
     from schema.plans.templates import Templates
     from schema.ports.columns import Table
@@ -136,6 +135,13 @@ class List:
         wanted, nested = request
         page = await _read(context, wanted, self.templates, nested, failures, ends=False)
         return ["[", *page.rows, "]"]
+
+
+class Place(NamedTuple):
+    """Where the text of a row is found: in the results of this call, at this index."""
+
+    call: int
+    template: int
 
 
 @dataclass(slots=True)

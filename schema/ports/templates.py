@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from schema.ports.columns import Column, Relation, Table
     from schema.ports.values import ColumnValue, Key, PageRequest
@@ -95,14 +95,16 @@ MOST_SLOTS: Final = 100
 class Template:
     """The JSON text of one row with its places. Compared by identity, so that caches can use it as a key cheaply.
 
-    `flat` says whether it has nothing of other rows.
+    `others` are the names of the tables that have the other rows in it, and `flat` says whether there are none.
     """
 
     parts: tuple[Part, ...]
+    others: frozenset[str] = field(init=False)
     flat: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "flat", all(isinstance(part, (str, Slot)) for part in self.parts))
+        object.__setattr__(self, "others", frozenset(_tables(self.parts)))
+        object.__setattr__(self, "flat", not self.others)
 
     @property
     def slots(self) -> list[Slot]:
@@ -113,6 +115,14 @@ class Template:
     def places(self) -> int:
         """The number of its slots, and of everything else that a statement writes, at any depth."""
         return _places(self.parts)
+
+
+def _tables(parts: Iterable[Part | Rows | Fact]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, (NestedRow, NestedPage)):
+            yield part.table.name
+        if isinstance(part, (NestedRow, NestedPage, Rows)):
+            yield from _tables(part.parts)
 
 
 def _places(parts: Iterable[Part | Rows | Fact]) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from schema.ports.statistics import TableStatistics
     from schema.ports.templates import NestedRequest, Template
     from schema.ports.values import Conditions, Key, PageRequest
+    from server.db.driver import Compiled
     from server.db.engine import Engines
     from server.tables.catalog.served import Sources
     from server.tables.reading.reader import Reader
@@ -178,8 +179,9 @@ class SqlTableStore:
             return page and page._replace(rows=("",) * len(templates))
         table = self._tables[request.ordering.table.name]
         shape, below = table.shape(request), Below.all(nested)
-        ((read, any_behind, *found),) = await self._together.rows(
-            table.engines.pages,
+        ((read, any_behind, *found),) = await self._read_together(
+            request.ordering.table,
+            templates,
             lambda sources: nested_page(sources, shape, templates, below, ends=ends),
             {**values_of(request), **nested_values(nested)},
             count=_rows_read,
@@ -227,12 +229,28 @@ class SqlTableStore:
     ) -> dict[Key, tuple[str | None, ...]]:
         table, templates, nested = wanted
         below, width = Below.all(nested), len(table.key)
-        rows = await self._together.rows(
-            self._tables[table.name].engines.pages,
+        rows = await self._read_together(
+            table,
+            templates,
             lambda sources: nested_rows(sources, table, templates, below),
             {**key_values(keys), **nested_values(nested)},
         )
         return {tuple(row)[:width]: tuple(row)[width:] for row in rows}
+
+    async def _read_together(
+        self,
+        table: Table,
+        templates: tuple[Template, ...],
+        statement_of: Callable[[Sources], Compiled],
+        values: Mapping[str, Any],
+        *,
+        count: Callable[[Sequence[Any]], int] = len,
+    ) -> Sequence[Any]:
+        """The rows of a statement that reads several tables, all of which can then be read."""
+        rows = await self._together.rows(self._tables[table.name].engines.pages, statement_of, values, count=count)
+        for name in {table.name}.union(*(template.others for template in templates)):
+            self._tables[name].reader.succeeded()
+        return rows
 
     async def count(self, table: Table, conditions: Conditions) -> Count:
         """The number of matching rows, from one statement or from the cache."""

@@ -167,23 +167,22 @@ def test_no_request_takes_much_more_for_its_points_than_an_ordinary_page(
     """Points against microseconds, the dearest last: of the server's process and of PostgreSQL's together."""
     spent = tmp_path / "spent"
     spent.write_text("0")
-    with (
-        running_server(
-            large.url,
-            patient=False,
-            module="tests.servers.priced",
-            RATE_LIMIT="1000000000",
-            RATE_BURST=str(10**15),
-            SPENT=str(spent),
-            TABLES=TABLES,
-            APP_SCHEMA="prices",
-        ) as server,
-        connected(server) as (client, socket),
-    ):
+    with running_server(
+        large.url,
+        patient=False,
+        module="tests.servers.priced",
+        RATE_LIMIT="1000000000",
+        RATE_BURST=str(10**15),
+        SPENT=str(spent),
+        TABLES=TABLES,
+        APP_SCHEMA="prices",
+    ) as server:
         # The tables exist, since the server is ready. A tenth of the orders has been changed, some of them often.
         large.run_sql(_CHANGED)
-        scales = Scales(server, large, spent, client=client, socket=socket)
-        rows = [scales.weigh(asked) for asked in all_requests()]
+        # Only now: the server does not wait long for the first message on a socket.
+        with connected(server) as (client, socket):
+            scales = Scales(server, large, spent, client=client, socket=socket)
+            rows = [scales.weigh(asked) for asked in all_requests()]
     ordinary = next(row.ratio for row in rows if row.name == ORDINARY)
     lines = [
         f"{'request':45} {'points':>9} {'server µs':>10} {'database µs':>12} {'µs a point':>11} {'ordinary pages':>15}"
