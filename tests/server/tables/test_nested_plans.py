@@ -137,7 +137,9 @@ async def test_a_statement_reads_as_many_rows_as_it_writes(
 
 async def test_a_statement_of_single_rows_is_planned_once(planned: Planned, database: asyncpg.Connection) -> None:
     """Whatever the number of its keys is: PostgreSQL would take longer to plan it than to run it."""
-    await planned.run("{ order(orderKey: 1) { customer { nation { name } } lineItems { nodes { part { name } } } } }", {})
+    await planned.run(
+        "{ order(orderKey: 1) { customer { nation { name } } lineItems { nodes { part { name } } } } }", {}
+    )
     ((text, values),) = planned.sent
     prepared = await database.prepare(text, name="planned_once")
     for _ in range(8):
