@@ -130,7 +130,8 @@ class Reader(Generic[S]):
         named = self._table.named
         meaning = classify(error, named)
         if isinstance(meaning, UnavailableError):
-            if meaning.reason is named.reason:
+            # An error of the lookup itself is no news to it.
+            if meaning.reason is named.reason and meaning is not error:
                 self._table.forget()
             self._health.failed(meaning, cause=error)
         return meaning
