@@ -64,7 +64,7 @@ async def test_the_statements_of_a_cancelled_operation_end_in_the_database(
     await measured()
     async with database.transaction():
         await database.execute("LOCK TABLE public.looked_up IN ACCESS EXCLUSIVE MODE")
-        operation = asyncio.create_task(execute(document, context=context.for_operation()))
+        operation = asyncio.ensure_future(execute(document, context=context.for_operation()))
         await until(database, together)
         operation.cancel()
         await asyncio.gather(operation, return_exceptions=True)
