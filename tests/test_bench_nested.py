@@ -22,6 +22,7 @@ from tests.bench.nested.report import at_the_end, by_largest_scale, to_others
 from tests.bench.nested.run import Truth, measure
 from tests.bench.nested.works import COMPARED, END, ENDS, SPREAD, START, Work, scale_title
 from tests.bench.options import NESTED, options
+from tests.servers.tpch_graph import is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,8 +78,8 @@ def test_the_graph_is_loaded_once(graph: tuple[Cluster, Setup, int]) -> None:
         int(cluster.run_sql(f"SELECT count(*) FROM public.{name}_synced")) for name in ("customer", "part", "nation")
     ]
     assert counts == [1500, 2000, 25]
-    assert tables.is_loaded(cluster, _SCALE)
-    assert not tables.is_loaded(cluster, 10 * _SCALE)
+    assert is_loaded(cluster, _SCALE)
+    assert not is_loaded(cluster, 10 * _SCALE)
 
 
 @pytest.mark.parametrize("name", [BARE, BARE_TEXT, STRAWBERRY])

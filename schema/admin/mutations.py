@@ -149,17 +149,17 @@ class AdminMutations:
         payloads.RefreshSyncedTablePayload,
         inputs.RefreshSyncedTableInput,
         InputValidation.refresh_synced_table,
-        does="Sync a table now. The operation also restores its indexes and grants.",
-        input_is="Which synced table; the server's configured one if absent.",
+        does="Sync a table now, or all served tables side by side. The operation also restores indexes and grants.",
+        input_is="Which synced table; all that the server serves if absent.",
         may_be_left_out=True,
     )
 
-    ensure_order_indexes = mutation(
-        payloads.EnsureOrderIndexesPayload,
-        inputs.EnsureOrderIndexesInput,
-        InputValidation.ensure_order_indexes,
-        does="Build the indexes that queries of orders need, if they are missing or invalid. The table stays in use.",
-        input_is="Which synced table; the server's configured one if absent.",
+    ensure_indexes = mutation(
+        payloads.EnsureIndexesPayload,
+        inputs.EnsureIndexesInput,
+        InputValidation.ensure_indexes,
+        does="Build the indexes that queries need, if they are missing or invalid. The tables stay in use.",
+        input_is="Which synced table; all that the server serves if absent.",
         may_be_left_out=True,
     )
 
@@ -168,8 +168,8 @@ class AdminMutations:
         inputs.ProvisionLakebaseInput,
         InputValidation.provision,
         does=(
-            "Create everything that the API needs, as far as it does not exist: instance, catalog, synced table and "
-            "indexes."
+            "Create everything that the API needs, as far as it does not exist: instance, catalog, synced tables and "
+            "indexes. Orders are served as soon as they are there, while the other tables are synced side by side."
         ),
         input_is="What to create; what the server is configured with if absent.",
         may_be_left_out=True,
@@ -179,7 +179,7 @@ class AdminMutations:
         payloads.TeardownLakebasePayload,
         inputs.TeardownLakebaseInput,
         InputValidation.teardown,
-        does="Delete synced table, catalog and instance, in this order. What does not exist counts as deleted.",
+        does="Delete synced tables, catalog and instance, in this order. What does not exist counts as deleted.",
         input_is="What to delete; what the server is configured with if absent.",
         may_be_left_out=True,
     )

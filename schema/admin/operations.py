@@ -51,9 +51,7 @@ class OperationKind(Enum):
     REFRESH_SYNCED_TABLE = strawberry.enum_value(
         operation_ports.OperationKind.REFRESH_SYNCED_TABLE, description="`refreshSyncedTable`."
     )
-    ENSURE_INDEXES = strawberry.enum_value(
-        operation_ports.OperationKind.ENSURE_INDEXES, description="`ensureOrderIndexes`."
-    )
+    ENSURE_INDEXES = strawberry.enum_value(operation_ports.OperationKind.ENSURE_INDEXES, description="`ensureIndexes`.")
     CREATE_BRANCH = strawberry.enum_value(
         operation_ports.OperationKind.CREATE_BRANCH, description="`createDatabaseBranch`."
     )
@@ -97,7 +95,12 @@ class OperationState(Enum):
     )
 
 
-@strawberry.type(description="One step of an operation. Steps run one after another.")
+@strawberry.type(
+    description=(
+        "One step of an operation. Steps run one after another, except that the tables beside the orders are worked on "
+        "side by side: such steps have the same names, and differ in their `resource`."
+    )
+)
 class OperationStep:
     """One step."""
 

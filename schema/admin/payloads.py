@@ -124,8 +124,8 @@ class RefreshSyncedTablePayload(_TablePayload):
     """One outcome."""
 
 
-@strawberry.type(description="The outcome of ensureOrderIndexes.")
-class EnsureOrderIndexesPayload(_TablePayload):
+@strawberry.type(description="The outcome of ensureIndexes.")
+class EnsureIndexesPayload(_TablePayload):
     """One outcome."""
 
 

@@ -27,7 +27,7 @@ _administers = functools.partial(strawberry.field, extensions=(RequiresAdmin(),)
 class AdminQueries:
     """The root fields for administrators. A field that fails is null; the others keep their data."""
 
-    @_administers(description="The instance, catalog and synced table that this server is configured to serve.")
+    @_administers(description="The instance, catalog and synced tables that this server is configured to serve.")
     async def lakebase(self, info: Info) -> Lakebase | None:
         """Return the names. The objects themselves are looked up only if selected."""
         configured = info.context.lakebase.configured
@@ -36,6 +36,7 @@ class AdminQueries:
             catalog_name=configured.catalog_name,
             database_name=configured.database_name,
             table_name=configured.table_name,
+            table_names=list(configured.table_names),
         )
 
     @_administers(

@@ -38,21 +38,30 @@ class MarketSegment(Enum):
 class Customer(Row):
     """One customer."""
 
-    customer_key: BigInt = column("The customer's key. Keys are unique but not consecutive.", "c_custkey")
+    customer_key: BigInt = column("The customer's key. Keys are unique.", "c_custkey")
     name: str = column("The customer's name, for example `Customer#000000001`.", "c_name")
-    address: str = column("The customer's address.", "c_address", may_hide=True)
+    address: str = column("The customer's address; random characters in TPC-H data.", "c_address", may_hide=True)
     nation_key: int = unseen("c_nationkey")
-    phone: str = column("The customer's phone number.", "c_phone", may_hide=True)
-    account_balance: Decimal = column("The balance of the customer's account, exact. It may be negative.", "c_acctbal")
-    market_segment: MarketSegment = column("The market segment of the customer.", "c_mktsegment")
+    phone: str = column(
+        "The customer's phone number, which starts with a country code: `25-989-741-2988`.", "c_phone", may_hide=True
+    )
+    account_balance: Decimal = column(
+        "The balance of the customer's account, exact; it may be negative. TPC-H has no currency.", "c_acctbal"
+    )
+    market_segment: MarketSegment = column("The market segment that the customer is in.", "c_mktsegment")
     comment: str = column("A free-text comment.", "c_comment", may_hide=True)
     nation: Any = to_one(
         "nations",
-        "The customer's nation. Null while it is not in its synced table.",
+        "The customer's nation. Null while the synced table of nations lacks it.",
         here="nation_key",
         there="nation_key",
     )
-    orders: Any = to_many("orders", "The customer's orders, page by page.", here="customer_key", there="customer_key")
+    orders: Any = to_many(
+        "orders",
+        "The customer's orders, page by page. A third of TPC-H's customers have none.",
+        here="customer_key",
+        there="customer_key",
+    )
 
 
 @strawberry.type(description="A page of customers, and the number of all matching customers.")

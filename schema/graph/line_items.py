@@ -16,21 +16,23 @@ from schema.tables.pages import TableConnection
 from schema.tables.rows import Row
 
 
-@strawberry.enum(description="Whether a line item was returned.")
+@strawberry.enum(description="Whether a line item was received, and whether it was returned.")
 class ReturnFlag(Enum):
     """TPC-H's return flags. A value is the stored one."""
 
-    RETURNED = strawberry.enum_value("R", description="It was returned. Stored as `R`.")
-    ACCEPTED = strawberry.enum_value("A", description="It was accepted. Stored as `A`.")
-    NONE = strawberry.enum_value("N", description="It has not been received for so long. Stored as `N`.")
+    RETURNED = strawberry.enum_value("R", description="Received, and returned. Stored as `R`.")
+    ACCEPTED = strawberry.enum_value("A", description="Received, and kept. Stored as `A`.")
+    NONE = strawberry.enum_value(
+        "N", description="Neither: it had not been received when the data was made. Stored as `N`."
+    )
 
 
-@strawberry.enum(description="Whether a line item was shipped.")
+@strawberry.enum(description="Whether a line item has been shipped.")
 class LineStatus(Enum):
     """TPC-H's statuses of a line. A value is the stored one."""
 
-    OPEN = strawberry.enum_value("O", description="It has not been shipped. Stored as `O`.")
-    FULFILLED = strawberry.enum_value("F", description="It has been shipped. Stored as `F`.")
+    OPEN = strawberry.enum_value("O", description="Not shipped yet. Stored as `O`.")
+    FULFILLED = strawberry.enum_value("F", description="Shipped. Stored as `F`.")
 
 
 @strawberry.enum(description="How a line item is shipped.")
@@ -38,8 +40,8 @@ class ShipMode(Enum):
     """TPC-H's ship modes. A value is the stored one."""
 
     AIR = strawberry.enum_value("AIR", description="By air. Stored as `AIR`.")
-    AIR_REG = strawberry.enum_value("REG AIR", description="By regular air mail. Stored as `REG AIR`.")
-    FOB = strawberry.enum_value("FOB", description="Free on board. Stored as `FOB`.")
+    AIR_REG = strawberry.enum_value("REG AIR", description="By regular air. Stored as `REG AIR`.")
+    FOB = strawberry.enum_value("FOB", description="Free on board: the buyer pays for the transport. Stored as `FOB`.")
     MAIL = strawberry.enum_value("MAIL", description="By mail. Stored as `MAIL`.")
     RAIL = strawberry.enum_value("RAIL", description="By rail. Stored as `RAIL`.")
     SHIP = strawberry.enum_value("SHIP", description="By ship. Stored as `SHIP`.")
@@ -47,30 +49,43 @@ class ShipMode(Enum):
 
 
 @has_table("line_items", source="lineitem", key=("order_key", "line_number"))
-@strawberry.type(description="A line of an order, as last synced from the lakehouse: a quantity of one part.")
+@strawberry.type(description="A line of an order, as last synced from the lakehouse: some of one part, at a price.")
 class LineItem(Row):
     """One line of an order."""
 
     order_key: BigInt = unseen("l_orderkey")
     order: Any = to_one(
         "orders",
-        "The order of the line. Null while it is not in its synced table.",
+        "The order that the line belongs to. Null while the synced table of orders lacks it.",
         here="order_key",
         there="order_key",
     )
-    line_number: int = column("The number of the line in its order. Numbers start at 1.", "l_linenumber")
+    line_number: int = column(
+        "The number of the line in its order, from 1. TPC-H's orders have at most seven lines.", "l_linenumber"
+    )
     part_key: BigInt = unseen("l_partkey")
     part: Any = to_one(
-        "parts", "The part. Null while it is not in its synced table.", here="part_key", there="part_key"
+        "parts",
+        "The part that was ordered. Null while the synced table of parts lacks it.",
+        here="part_key",
+        there="part_key",
     )
-    quantity: Decimal = column("How many of the part were ordered.", "l_quantity")
-    extended_price: Decimal = column("The price of the line, before discount and tax, exact.", "l_extendedprice")
-    discount: Decimal = column("The discount as a fraction: 0.04 is four percent.", "l_discount")
-    tax: Decimal = column("The tax as a fraction: 0.02 is two percent.", "l_tax")
-    return_flag: ReturnFlag = column("Whether the line was returned.", "l_returnflag")
-    status: LineStatus = column("Whether the line was shipped.", "l_linestatus")
+    quantity: Decimal = column(
+        "How many of the part were ordered: whole numbers from 1 to 50 in TPC-H data.", "l_quantity"
+    )
+    extended_price: Decimal = column(
+        "The price of the line before discount and tax, exact: `quantity` times the part's retail price.",
+        "l_extendedprice",
+    )
+    discount: Decimal = column("The discount as a fraction of `extendedPrice`: `0.04` is four percent.", "l_discount")
+    tax: Decimal = column(
+        "The tax as a fraction: `0.02` is two percent. The line costs `extendedPrice * (1 - discount) * (1 + tax)`.",
+        "l_tax",
+    )
+    return_flag: ReturnFlag = column("Whether the line was received, and whether it was returned.", "l_returnflag")
+    status: LineStatus = column("Whether the line has been shipped.", "l_linestatus")
     ship_date: date = column("The date on which the line was shipped, or will be.", "l_shipdate")
-    commit_date: date = column("The date by which the line was promised.", "l_commitdate")
+    commit_date: date = column("The date by which receipt was promised. A line received later is late.", "l_commitdate")
     receipt_date: date = column("The date on which the line was received, or will be.", "l_receiptdate")
     ship_instructions: str = column(
         "What to do on delivery, for example `DELIVER IN PERSON`.", "l_shipinstruct", may_hide=True

@@ -16,17 +16,17 @@ from schema.tables.rows import Row
 class Nation(Row):
     """One nation."""
 
-    nation_key: int = column("The nation's key.", "n_nationkey")
+    nation_key: int = column("The nation's key: from 0 to 24 in TPC-H data.", "n_nationkey")
     name: str = column("The nation's name, for example `FRANCE`.", "n_name")
     region_key: int = unseen("n_regionkey")
     region: Any = to_one(
         "regions",
-        "The region of the nation. Null while it is not in its synced table.",
+        "The region that the nation is in. Null while the synced table of regions lacks it.",
         here="region_key",
         there="region_key",
     )
     customers: Any = to_many(
-        "customers", "The customers of the nation, page by page.", here="nation_key", there="nation_key"
+        "customers", "The customers in the nation, page by page.", here="nation_key", there="nation_key"
     )
 
 

@@ -18,18 +18,20 @@ from schema.tables.rows import Row
 class Part(Row):
     """One part."""
 
-    part_key: BigInt = column("The part's key. Keys are unique but not consecutive.", "p_partkey")
-    name: str = column("The part's name, for example `goldenrod lavender spring chocolate lace`.", "p_name")
+    part_key: BigInt = column("The part's key. Keys are unique.", "p_partkey")
+    name: str = column(
+        "The part's name: five colors in TPC-H data, for example `goldenrod lavender spring chocolate lace`.", "p_name"
+    )
     manufacturer: str = column("The manufacturer, for example `Manufacturer#1`.", "p_mfgr")
-    brand: str = column("The brand, for example `Brand#13`.", "p_brand")
+    brand: str = column("The brand, for example `Brand#13`: the third brand of `Manufacturer#1`.", "p_brand")
     type: str = column("The kind of part, for example `PROMO BURNISHED COPPER`.", "p_type")
-    size: int = column("The part's size.", "p_size")
-    container: str = column("What the part comes in, for example `JUMBO PKG`.", "p_container")
-    retail_price: Decimal = column("The retail price of the part, exact.", "p_retailprice")
+    size: int = column("The part's size: from 1 to 50 in TPC-H data, which names no unit.", "p_size")
+    container: str = column("What the part is packed in, for example `JUMBO PKG`.", "p_container")
+    retail_price: Decimal = column("The retail price of one such part, exact. TPC-H has no currency.", "p_retailprice")
     comment: str = column("A free-text comment.", "p_comment", may_hide=True)
     line_items: Any = to_many(
         "line_items",
-        "The line items of this part, in the order of their orders' keys.",
+        "The line items of this part, page by page, by the keys of their orders.",
         here="part_key",
         there="part_key",
     )

@@ -16,9 +16,9 @@ from schema.tables.rows import Row
 class Region(Row):
     """One region."""
 
-    region_key: int = column("The region's key.", "r_regionkey")
+    region_key: int = column("The region's key: from 0 to 4 in TPC-H data.", "r_regionkey")
     name: str = column("The region's name, for example `EUROPE`.", "r_name")
-    nations: Any = to_list("nations", "The nations of the region, by key.", here="region_key", there="region_key")
+    nations: Any = to_list("nations", "The nations in the region, by key.", here="region_key", there="region_key")
 
 
 @strawberry.type

@@ -81,7 +81,7 @@ class Order(Row):
 
     customer: Any = to_one(
         "customers",
-        "The customer who placed the order. Null while it is not in its synced table.",
+        "The customer who placed the order. Null while the synced table of customers lacks it.",
         here="customer_key",
         there="customer_key",
     )

@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor, visit
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
-from schema.orders.types import ORDERS, order_key_of
 from schema.permissions import Role
 from schema.plans.arguments import Arguments, UnplannedError, Variables
-from schema.plans.selections import Connection, Found, Selections, Templates, node_of
-from schema.relay.pagination import given, page_request
-from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
-from schema.tables.pages import CountPrecision
+from schema.plans.connections import Connection
+from schema.plans.lookups import RowCalls
+from schema.plans.roots import ID, IDS, List, Lookup, Page
+from schema.plans.selections import Selections, node_of
+from schema.plans.templates import Templates
+from schema.tables.fields import Reads, root_of
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     import strawberry
     from graphql import DocumentNode, OperationDefinitionNode
 
-    from schema.context import Context, PageLimits
+    from schema.context import Context
     from schema.limits.formulas import Formula
     from schema.plans.arguments import Values
+    from schema.plans.lookups import Written
     from schema.plans.replay import Failures
+    from schema.plans.roots import Place
     from schema.plans.selections import Group
-    from schema.ports.templates import JsonPage
-    from schema.ports.values import Conditions, Ordering, PageRequest
+    from schema.ports.templates import Template
+    from schema.ports.values import Key
+    from schema.tables.registry import Declared
 
 # Bounds on the memory of a plan. Each combination of the variables in `@skip` and `@include` is a variant of its own.
 _MOST_VARIANTS: Final = 4
 _MOST_ROOTS: Final = 50
-# Slots in the templates of all pages and lookups; each takes some hundred bytes.
+# Places in the templates of all pages and lookups; each takes some hundred bytes.
 _MOST_SLOTS: Final = 300
-_INTS: Final = range(-(2**31), 2**31)
-_FILTER_AND_ORDER: Final = frozenset({"filter", "order_by"})
-
-# The JSON texts of the orders that were found, by key and then by template.
-_Written: TypeAlias = "Mapping[int, tuple[str, ...]]"
+# The root fields that fetch rows of any type by their ids, and the argument of each.
+_BY_ID: Final = {"node": ID, "nodes": IDS}
 
 
 class PlannedOperation:
@@ -105,153 +107,122 @@ class PlannedOperation:
         return plan
 
 
-@dataclass(slots=True)
-class _Page:
-    """A root field `orders`."""
-
-    connection: Connection
-    arguments: Arguments
-    counted: dict[str, Arguments]
-    _chosen: tuple[Ordering, Conditions] | None = None
-
-    def request(self, values: Values, limits: PageLimits) -> PageRequest:
-        """The page that the request asks for."""
-        arguments = self.arguments.coerce(values)
-        ordering, conditions = self._chosen or (
-            ordering_of(ORDERS, given(arguments.get("order_by"))),
-            conditions_of(ORDERS, given(arguments.get("filter"))),
-        )
-        if not self.arguments.changing & _FILTER_AND_ORDER:
-            self._chosen = ordering, conditions
-        request = page_request(
-            limits,
-            ordering,
-            conditions,
-            first=given(arguments.get("first")),
-            after=given(arguments.get("after")),
-            last=given(arguments.get("last")),
-            before=given(arguments.get("before")),
-        )
-        connection = self.connection
-        look_back = connection.looks_forward if request.backward else connection.looks_backward
-        return replace(request, look_back=True) if look_back else request
-
-    async def written(self, context: Context, request: PageRequest, values: Values, failures: Failures) -> list[str]:
-        """The connection in JSON, in pieces."""
-        page: JsonPage | None = None
-        if self.connection.reads_page(request.size):
-            try:
-                page = await context.tables.json_page(request, self.connection.templates, ends=self.connection.ends)
-            except ApiError as error:
-                failures.note(("page", request), error)
-                raise
-            if page is None:
-                raise UnplannedError
-        totals = {}
-        for key, arguments in self.counted.items():
-            totals[key] = await self._total(context, request.conditions, arguments.coerce(values), failures)
-        return self.connection.write(Found(request, page, totals))
-
-    @staticmethod
-    async def _total(
-        context: Context, conditions: Conditions, arguments: dict[str, Any], failures: Failures
-    ) -> int | None:
-        estimated = arguments.get("precision") is CountPrecision.ESTIMATED
-        total: int | None
-        try:
-            if estimated:
-                total = await context.tables.estimated_count(ORDERS, conditions)
-            else:
-                total = (await context.tables.count(ORDERS, conditions)).count
-        except ApiError as error:
-            failures.note(("estimate" if estimated else "count", ORDERS, conditions), error)
-            raise
-        if total is not None and total not in _INTS:
-            raise UnplannedError
-        return total
-
-
-@dataclass(slots=True)
-class _Lookup:
-    """A root field `order`, `node` or `nodes`: the keys of its orders, and the index of the template for them."""
-
-    arguments: Arguments
-    keys_of: Callable[[dict[str, Any]], Sequence[int]]
-    template: int
-    listed: bool
-
-    def written(self, keys: Sequence[int], orders: _Written) -> str:
-        """The order, or the list of orders, in JSON; null for an order that does not exist."""
-        texts = [orders[key][self.template] if key in orders else "null" for key in keys]
-        return f"[{','.join(texts)}]" if self.listed else texts[0]
-
-
 class _Plan:
     """The root fields of one selection."""
 
     def __init__(self, schema: strawberry.Schema, selections: Selections, variables: Variables) -> None:
-        self._roots: dict[str, str | _Page | _Lookup] = {}
-        templates = Templates(selections)
+        self._schema = schema
+        self._selections = selections
+        self._variables = variables
+        self._constants: dict[str, str] = {}
+        self._pages: dict[str, Page | List] = {}
+        self._lookups: dict[str, Lookup] = {}
+        rows = RowCalls(self._templates)
         roots = selections.roots()
         if len(roots) > _MOST_ROOTS:
             raise UnplannedError
+        self._keys = list(roots)
         for key, group in roots.items():
-            name = node_of(group).name.value
-            if name == "__typename":
-                self._roots[key] = '"Query"'
-            elif name == "orders":
-                self._roots[key] = _page(schema, selections, variables, group)
-            elif name in _LOOKUPS:
-                arguments = Arguments(schema, "Query", node_of(group), variables)
-                keys_of, listed = _LOOKUPS[name]
-                self._roots[key] = _Lookup(arguments, keys_of, templates.of_order(group), listed)
-            else:
-                raise UnplannedError
-        self._templates = templates.all()
-        self._pages = [(key, root) for key, root in self._roots.items() if isinstance(root, _Page)]
-        self._lookups = [(key, root) for key, root in self._roots.items() if isinstance(root, _Lookup)]
-        written = [*self._templates, *(template for _, page in self._pages for template in page.connection.templates)]
-        if sum(len(template.slots) for template in written) > _MOST_SLOTS:
+            self._add(key, group, rows)
+        self._calls = rows.all()
+        if sum(template.places for template in self._written()) > _MOST_SLOTS:
             raise UnplannedError
 
     async def write(self, context: Context, values: Values, failures: Failures) -> list[str]:
-        """The data in JSON, in pieces. Pages are read side by side, and all single orders in one call.
+        """The data in JSON, in pieces. Pages are read side by side, and so are single rows.
 
         Raises:
             ApiError, UnplannedError: the ordinary path has to answer.
         """
         # All arguments are checked before the first call to the store.
-        requests = [root.request(values, context.limits) for _, root in self._pages]
-        keys = [root.keys_of(root.arguments.coerce(values)) for _, root in self._lookups]
+        requests = [root.request(values, context.limits) for root in self._pages.values()]
+        wanted = [root.wanted(values) for root in self._lookups.values()]
+        keys: dict[int, dict[Key, None]] = {}
+        for some in wanted:
+            for place, row in some:
+                keys.setdefault(place.call, {})[row] = None
+        nested = {call: self._calls[call].nested.requests(values, context.limits) for call in keys}
         work: list[Awaitable[Any]] = [
             root.written(context, request, values, failures)
-            for (_, root), request in zip(self._pages, requests, strict=True)
+            for root, request in zip(self._pages.values(), requests, strict=True)
         ]
-        wanted = {key for some in keys for key in some}
-        if wanted:
-            work.append(self._looked_up(context, sorted(wanted), failures))
+        work += [
+            self._calls[call].written(context, sorted(some), nested[call], failures) for call, some in keys.items()
+        ]
         results = await _together(work)
-        orders: _Written = results.pop() if wanted else {}
-        texts: dict[str, list[str]] = {key: text for (key, _), text in zip(self._pages, results, strict=True)}
-        for (key, root), some in zip(self._lookups, keys, strict=True):
-            texts[key] = [root.written(some, orders)]
+        texts: dict[str, list[str]] = {key: [text] for key, text in self._constants.items()}
+        texts |= zip(self._pages, results[: len(requests)], strict=True)
+        found = dict(zip(keys, results[len(requests) :], strict=True))
+        for (key, root), some in zip(self._lookups.items(), wanted, strict=True):
+            texts[key] = [root.written([_text(found[place.call], row, place) for place, row in some])]
         pieces = ["{"]
-        for key, constant in self._roots.items():
+        for key in self._keys:
             pieces.append(f'{"," if len(pieces) > 1 else ""}"{key}":')
-            pieces += texts[key] if key in texts else [str(constant)]
+            pieces += texts[key]
         pieces.append("}")
         return pieces
 
-    async def _looked_up(self, context: Context, keys: list[int], failures: Failures) -> _Written:
-        try:
-            found = await context.tables.json_rows(ORDERS, [(key,) for key in keys], self._templates)
-            orders = None if found is None else {key: texts for (key,), texts in found.items()}
-        except ApiError as error:
-            failures.note(("orders",), error)
-            raise
-        if orders is None:
+    def _add(self, key: str, group: Group, rows: RowCalls) -> None:
+        name = node_of(group).name.value
+        if name == "__typename":
+            self._constants[key] = '"Query"'
+            return
+        field = self._schema.get_field_for_type(name, "Query")
+        root = None if field is None else root_of(field)
+        if name in _BY_ID:
+            self._lookups[key] = self._by_id(group, _BY_ID[name], rows)
+        elif root is None:
             raise UnplannedError
-        return orders
+        elif root.reads is Reads.PAGE:
+            self._pages[key] = self._page(group, REGISTERED[root.table])
+        elif root.reads is Reads.LIST:
+            self._pages[key] = self._list(group, REGISTERED[root.table])
+        else:
+            self._lookups[key] = self._by_key(group, REGISTERED[root.table], rows)
+
+    def _page(self, group: Group, declared: Declared) -> Page:
+        templates = self._templates()
+        connection = Connection.of(templates, declared, group)
+        counted = {
+            key: Arguments(self._schema, declared.connection_name, node, self._variables)
+            for key, node in connection.counted.items()
+        }
+        return Page(declared.table, connection, templates, self._arguments(group), counted)
+
+    def _list(self, group: Group, declared: Declared) -> List:
+        templates = self._templates()
+        templates.of_row(declared, group)
+        return List(declared.table, templates, templates.all())
+
+    def _by_key(self, group: Group, declared: Declared, rows: RowCalls) -> Lookup:
+        (key,) = declared.table.key
+        return Lookup(self._arguments(group), key.name, {declared.type_name: rows.place(declared, group)}, {})
+
+    def _by_id(self, group: Group, argument: str, rows: RowCalls) -> Lookup:
+        places, tables = {}, {}
+        for declared in REGISTERED.values():
+            # The schema lacks the types of tables that are not served.
+            with contextlib.suppress(UnplannedError):
+                places[declared.type_name] = rows.place(declared, group)
+                tables[declared.type_name] = declared.table
+        return Lookup(self._arguments(group), argument, places, tables)
+
+    def _templates(self) -> Templates:
+        return Templates(self._schema, self._selections, self._variables)
+
+    def _arguments(self, group: Group) -> Arguments:
+        return Arguments(self._schema, "Query", node_of(group), self._variables)
+
+    def _written(self) -> Iterator[Template]:
+        """All templates."""
+        for call in self._calls:
+            yield from call.templates
+        for root in self._pages.values():
+            yield from root.connection.templates if isinstance(root, Page) else root.templates
+
+
+def _text(found: Written, row: Key, place: Place) -> str:
+    return found[row][place.template] if row in found else "null"
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -267,33 +238,6 @@ async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
         if isinstance(result, BaseException):
             raise result
     return results
-
-
-def _page(schema: strawberry.Schema, selections: Selections, variables: Variables, group: Group) -> _Page:
-    connection = Connection.of(selections, group)
-    counted = {key: Arguments(schema, "OrderConnection", node, variables) for key, node in connection.counted.items()}
-    return _Page(connection, Arguments(schema, "Query", node_of(group), variables), counted)
-
-
-def _of_key(arguments: dict[str, Any]) -> Sequence[int]:
-    return [arguments["order_key"]]
-
-
-def _of_id(arguments: dict[str, Any]) -> Sequence[int]:
-    return [order_key_of(arguments["id"])]
-
-
-def _of_ids(arguments: dict[str, Any]) -> Sequence[int]:
-    if len(arguments["ids"]) > MAX_LIST_VALUES:
-        raise UnplannedError
-    return [order_key_of(id_) for id_ in arguments["ids"]]
-
-
-_LOOKUPS: Final[dict[str, tuple[Callable[[dict[str, Any]], Sequence[int]], bool]]] = {
-    "order": (_of_key, False),
-    "node": (_of_id, False),
-    "nodes": (_of_ids, True),
-}
 
 
 class _Directives(Visitor):

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from schema.errors import UnavailableError
+from schema.errors import Reason, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from schema.context import Context
     from schema.errors import ApiError
     from schema.ports.columns import Columns, Table
-    from schema.ports.tables import TableStore
-    from schema.ports.values import Block, Conditions, Count, Key, Ordering, Page, PageRequest
+    from schema.ports.tables import RowLookup, TableStore
+    from schema.ports.templates import Template
+    from schema.ports.values import Block, Conditions, Count, Key, Page, PageRequest
 
 _Call = tuple[Any, ...]
+
+# Why a statement of several tables may fail although the rows of the root field can be read.
+_OF_TABLES: Final = frozenset({Reason.TABLE_UNAVAILABLE, Reason.ORDERS_UNAVAILABLE})
+
+
+def is_of_nested(error: ApiError, templates: Sequence[Template]) -> bool:
+    """Whether a failure may be one of a table that is only nested: the ordinary path answers without it."""
+    several = not all(template.flat for template in templates)
+    return several and isinstance(error, UnavailableError) and error.reason in _OF_TABLES
 
 
 class Failures:
@@ -35,9 +45,10 @@ class Failures:
         if not self._errors:
             return context
         tables = _FailingStore(context.tables, self._errors)
-        if error := self._errors.get(("orders",)):
-            return replace(context, tables=tables, new_lookup=lambda: _FailingLookup(error))
-        return replace(context, tables=tables)
+        lookups = {call: error for call, error in self._errors.items() if call[0] == "rows"}
+        if not lookups:
+            return replace(context, tables=tables)
+        return replace(context, tables=tables, new_lookup=lambda: _FailingLookup(context.new_lookup(), lookups))
 
 
 class _FailingStore:
@@ -66,17 +77,21 @@ class _FailingStore:
 
 
 class _FailingLookup:
-    def __init__(self, error: ApiError) -> None:
-        self._error = error
+    def __init__(self, lookup: RowLookup, errors: dict[_Call, ApiError]) -> None:
+        self._lookup = lookup
+        self._errors = errors
 
-    async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:  # noqa: ARG002 # the port's
-        raise self._error
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lookup, name)
 
-    async def rows(self, table: Table, keys: Iterable[Key], columns: Columns) -> list[Block | None]:  # noqa: ARG002 # the port's
-        raise self._error
+    async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:
+        self._fail(table)
+        return await self._lookup.row(table, key, columns)
 
-    async def page(self, parent: object, request: PageRequest, columns: Columns) -> Page:  # noqa: ARG002 # the port's
-        raise self._error
+    async def rows(self, table: Table, keys: Iterable[Key], columns: Columns) -> Sequence[Block | None]:
+        self._fail(table)
+        return await self._lookup.rows(table, keys, columns)
 
-    async def count(self, parent: object, ordering: Ordering, conditions: Conditions) -> int:  # noqa: ARG002 # the port's
-        raise self._error
+    def _fail(self, table: Table) -> None:
+        if error := self._errors.get(("rows", table)):
+            raise error

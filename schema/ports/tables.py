@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from schema.ports.columns import Columns, Table
-    from schema.ports.templates import JsonPage, Template
+    from schema.ports.templates import JsonPage, NestedRequest, Template
     from schema.ports.values import Block, Conditions, Count, Key, Ordering, Page, PageRequest
 
 
@@ -22,18 +22,31 @@ class TableStore(Protocol):
     async def page(self, request: PageRequest, columns: Columns) -> Page:
         """A page next to a position. It costs the same at any depth."""
 
-    async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
-        """The same page as JSON, with the positions of its first and last row if `ends`.
+    async def json_page(
+        self,
+        request: PageRequest,
+        templates: tuple[Template, ...],
+        *,
+        ends: bool,
+        nested: tuple[NestedRequest, ...] = (),
+    ) -> JsonPage | None:
+        """The same page as JSON, in one statement, with the positions of its first and last row if `ends`.
 
-        None if a stored value does not fit the schema: the ordinary path then reports it.
+        `nested` are the requests of the pages nested in the templates. None if a stored value does not fit the schema,
+        or a position is in the page of another parent: the ordinary path then reports it.
         """
 
     async def json_rows(
-        self, table: Table, keys: Sequence[Key], templates: tuple[Template, ...]
+        self,
+        table: Table,
+        keys: Sequence[Key],
+        templates: tuple[Template, ...],
+        *,
+        nested: tuple[NestedRequest, ...] = (),
     ) -> Mapping[Key, tuple[str, ...]] | None:
         """The JSON of each row with one of these keys, by each template. Keys without a row are left out.
 
-        None as for `json_page`.
+        `nested` and None are as for `json_page`.
         """
 
     async def count(self, table: Table, conditions: Conditions) -> Count:

@@ -34,6 +34,9 @@ _TEXT_CURSOR_MAX_CHARACTERS = 8_192
 _NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
 _KEY_CURSOR = re.compile(rb'\[%d,"([a-z_.]+[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
+# The place of the parent in a cursor of a list below it.
+_PARENT = 2
+_CURSOR_INVALID = "The cursor was not issued by this API for this list, or is damaged."
 
 
 @strawberry.type(description="Where a page is in the whole list.")
@@ -177,9 +180,22 @@ def decode_cursor(cursor: str, ordering: Ordering, parent: object = None) -> Pos
     try:
         return _key_position(cursor, ordering) or _position(cursor, ordering, parent)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            Reason.CURSOR_INVALID, "The cursor was not issued by this API for this list, or is damaged."
-        ) from error
+        raise InputError(Reason.CURSOR_INVALID, _CURSOR_INVALID) from error
+
+
+def parent_of(cursor: str) -> int:
+    """The parent that a cursor names, whose list it may belong to: `decode_cursor` checks that.
+
+    Raises:
+        InputError: CURSOR_INVALID if it names none.
+    """
+    try:
+        parent = cursor_parts(cursor, longest=_TEXT_CURSOR_MAX_CHARACTERS)[_PARENT]
+    except (ValueError, RecursionError, IndexError) as error:
+        raise InputError(Reason.CURSOR_INVALID, _CURSOR_INVALID) from error
+    if type(parent) is not int or parent not in _BIGINT:
+        raise InputError(Reason.CURSOR_INVALID, _CURSOR_INVALID)
+    return parent
 
 
 # All subscribers are told the cursor of the same change at about the same time.
@@ -257,9 +273,10 @@ def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
             f"The cursor was issued for another `orderBy` than {ordering.column.name.upper()} "
             f"{'DESC' if ordering.descending else 'ASC'}. Use that `orderBy`, or start again without a cursor.",
         )
+    of = None
     if ordering.within is not None:
         of, *rest = rest
-        if of != parent:
+        if type(of) is not int:
             raise ValueError(cursor)
     width = len(ordering.table.key)
     key = tuple(part for part in rest[:width] if type(part) is int and part in _BIGINT)
@@ -267,8 +284,13 @@ def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
         raise ValueError(cursor)
     value = _sort_value(ordering, rest[width:])
     # Only the exact encoding that we issue is accepted: each position has one cursor.
-    if encode_cursor(ordering, value, key, parent) != cursor:
+    if encode_cursor(ordering, value, key, of) != cursor:
         raise ValueError(cursor)
+    if of != parent:
+        raise InputError(
+            Reason.CURSOR_INVALID,
+            "The cursor was issued for the list of another object. Use it there, or start this list without a cursor.",
+        )
     return Position(value=value, key=key)
 
 

@@ -41,6 +41,7 @@ _SIZES: Final = "from 0 to 1,000, by default 50, unless the server is configured
 # The entries of a page below another object, by default.
 NESTED_SIZE: Final = 20
 _NESTED_SIZES: Final = f"from 0 to 1,000 unless the server is configured otherwise, by default {NESTED_SIZE}"
+_OF_ONE_PARENT: Final = " A cursor is valid only for the object it was issued for."
 
 
 class Reads(Enum):
@@ -108,7 +109,9 @@ def to_many(target: str, description: str, *, here: str, there: str) -> Any:
 
     type_ = declared.lazy(declared.connection_name) | None
     relation = Relation(target, here, there, many=True)
-    return _field(resolve, _page_arguments(target, declared, _NESTED_SIZES), description, type_, relates(relation))
+    return _field(
+        resolve, _page_arguments(target, declared, _NESTED_SIZES, _OF_ONE_PARENT), description, type_, relates(relation)
+    )
 
 
 def to_list(target: str, description: str, *, here: str, there: str) -> Any:
@@ -117,8 +120,7 @@ def to_list(target: str, description: str, *, here: str, there: str) -> Any:
 
     async def resolve(self: Any, info: Info) -> Any:
         table, parent = declared.table, getattr(self, here)
-        request = PageRequest(ordering_of(table, None, within=table[there]), (), MAX_LIST_VALUES)
-        page = await info.context.lookup.page(parent, request, selected_columns(info, table))
+        page = await info.context.lookup.page(parent, all_rows(table, there), selected_columns(info, table))
         return rows_in(table, page.block)
 
     type_ = list[declared.lazy(declared.type_name)]  # type: ignore[misc, valid-type] # an annotation made at run time
@@ -162,12 +164,17 @@ def root_list(target: str, description: str) -> Any:
 
     async def resolve(_self: Any, info: Info) -> Any:
         table = declared.table
-        request = PageRequest(ordering_of(table, None), (), MAX_LIST_VALUES)
-        page = await info.context.tables.page(request, selected_columns(info, table))
+        page = await info.context.tables.page(all_rows(table), selected_columns(info, table))
         return rows_in(table, page.block)
 
     type_ = list[declared.lazy(declared.type_name)] | None  # type: ignore[misc, valid-type] # as above
     return _root_field(resolve, (), description, type_, Root(target, Reads.LIST))
+
+
+def all_rows(table: Table, there: str | None = None) -> PageRequest:
+    """All rows of a table with few of them, or of those that belong to a parent by the column `there`."""
+    within = None if there is None else table[there]
+    return PageRequest(ordering_of(table, None, within=within), (), MAX_LIST_VALUES)
 
 
 def page_of(limits: PageLimits, table: Table, arguments: Mapping[str, Any]) -> PageRequest:
@@ -207,13 +214,13 @@ def _page(
     )
 
 
-def _page_arguments(target: str, declared: Declared, sizes: str) -> tuple[inspect.Parameter, ...]:
+def _page_arguments(target: str, declared: Declared, sizes: str, of: str = "") -> tuple[inspect.Parameter, ...]:
     rows = target.replace("_", " ")
     described = {
         "first": (int | None, f"How many {rows} to return after `after`: {sizes}."),
-        "after": (str | None, f"Return {rows} after this cursor, for example `pageInfo.endCursor`."),
+        "after": (str | None, f"Return {rows} after this cursor, for example `pageInfo.endCursor`.{of}"),
         "last": (int | None, f"How many {rows} to return before `before`: {sizes}."),
-        "before": (str | None, f"Return {rows} before this cursor, for example `pageInfo.startCursor`."),
+        "before": (str | None, f"Return {rows} before this cursor, for example `pageInfo.startCursor`.{of}"),
     }
     if declared.filter:
         described["filter"] = declared.lazy(declared.filter) | None, f"Which {rows} to include; all if absent."

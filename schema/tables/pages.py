@@ -48,7 +48,10 @@ class TableConnection(Connection[NodeT], Generic[NodeT]):
     parent: strawberry.Private[object] = None
 
     @strawberry.field(
-        description="How many entries match the filter, on all pages. Counted only if this field is selected."
+        description=(
+            "How many entries all pages have together: those that match the filter, if there is one. Counted only if "
+            "this field is selected."
+        )
     )
     async def total_count(
         self,

@@ -54,8 +54,9 @@ OPERATION_CONNECTIONS: Final = 3
 _OPERATION_SECONDS = 3.0
 # PostgreSQL's default suits spinning disks: the planner would sort a bitmap of rows that an index has in order.
 RANDOM_PAGE_COST = "1.1"
-# A page or a change has no parallel workers: a few slow ones would take all processors from the others.
-_ONE_PROCESSOR: Final = {"max_parallel_workers_per_gather": "0"}
+# A page or a change has no parallel workers: a few slow ones would take all processors from the others. Nor does
+# PostgreSQL compile it: for a large page of pages that would take longer than reading it.
+_ONE_PROCESSOR: Final = {"max_parallel_workers_per_gather": "0", "jit": "off"}
 # Planning takes nothing beside counting, and a plan for all values may read the whole table for a few.
 _COUNTING: Final = {"plan_cache_mode": "force_custom_plan"}
 

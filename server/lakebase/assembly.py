@@ -8,7 +8,10 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import UnavailableError
+from schema.graph import TABLES
 from schema.ports.admin.administration import Configured
+from schema.ports.admin.tables import ServedTable
+from schema.tables.registry import ORDERS_NAME, REGISTERED
 from server.db.engine import create_operations_pool
 from server.lakebase.administration import LakebaseAdministration
 from server.lakebase.database.asked_for import AskedForStore
@@ -16,7 +19,7 @@ from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
 from server.lakebase.database.home import Home
-from server.lakebase.database.indexes import OrderIndexes
+from server.lakebase.database.indexes import TableIndexes
 from server.lakebase.database.inspection import Postgres
 from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
@@ -78,7 +81,8 @@ class AdministrationRuntime:
         self._retention = Retention(audit_table, operation_table, days=settings.admin_retention)
         grants_and_indexes, asked = GrantsAndIndexesStore(tables), AskedForStore(tables)
         postgres = Postgres(instances, settings)
-        indexes = OrderIndexes(postgres, timeout=_INDEX_SECONDS)
+        served = [REGISTERED[name].table for name in (ORDERS_NAME, *settings.tables)]
+        indexes = TableIndexes(postgres, served, timeout=_INDEX_SECONDS)
 
         async def services() -> Services:
             platform = (await loader.get()).remembering(asked)
@@ -149,9 +153,9 @@ class AdministrationRuntime:
 
 
 def configured_names(settings: Settings) -> Configured:
-    """The names of the instance, catalog, database and table that the settings name.
+    """The names of the instance, catalog, database and tables that the settings name.
 
-    The catalog and the table belong to the instance. They are None if the server serves another project.
+    The catalog and the tables belong to the instance. There are none if the server serves another project.
     """
     elsewhere = settings.lakebase_endpoint is not None and settings.instance_name is None
     catalog = None if elsewhere else settings.lakebase_catalog_name
@@ -163,4 +167,7 @@ def configured_names(settings: Settings) -> Configured:
         table_name=f"{catalog}.{schema or 'public'}.{table}" if catalog else None,
         flavour=settings.flavour,
         branch=settings.branch,
+        others=tuple(ServedTable(f"{catalog}.{place}", TABLES[name]) for name, place in settings.tables.items())
+        if catalog
+        else (),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,12 +15,14 @@ import structlog
 from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from schema.ports.admin.operations import OperationFailure, OperationState
 from schema.relay.node import encode_global_id
-from server.db.database import DatabaseMissingError
+from server.db.database import DatabaseAbsentError
 from server.db.errors import sqlstate
+from server.lakebase.confirmation import DETACH_SECONDS, confirm
 from server.lakebase.database.audit import write_line
+from server.lakebase.lanes import run_lanes
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
-from server.lakebase.steps.step import OperationCancelledError, Step, StoppedError
+from server.lakebase.steps.step import DatabaseLostError, OperationCancelledError, Step, StoppedError
 from server.observability.observations import AdminOperationEnded
 from server.observability.sinks import observe
 
@@ -36,12 +37,7 @@ if TYPE_CHECKING:
     from server.lakebase.steps.step import StepTimeouts
 
 _log = structlog.get_logger(__name__)
-# A step may act only if the database confirms the lease. It waits this long for the database, longer than a restart.
-_CONFIRM_SECONDS: Final = 60.0
-# The same before the database itself is deleted. Shorter, because such a database may never answer again.
-_DETACH_SECONDS: Final = 10.0
-# Pauses between two attempts at the database: to confirm a lease, and to write down the end of an operation.
-_CONFIRM_PAUSE_SECONDS: Final = 0.5
+# The pause between two attempts to write down the end of an operation.
 _FINISH_PAUSE_SECONDS: Final = 1.0
 # Releasing a lease only speeds up the next process, so a stopping process waits no longer than this.
 _RELEASE_SECONDS: Final = 1.0
@@ -63,8 +59,8 @@ class Executor:
         stopping: set when the process is about to stop.
         changed: awaited after every change of an operation, so that subscribers see it.
         finished: called when the end of an operation is stored.
-        database_changed: awaited before the end of an operation is shown. The operation may have created, replaced,
-            stopped or deleted the database.
+        database_changed: awaited before the end of an operation is shown, and before steps that run side by side. The
+            operation may have created, replaced, stopped or deleted the database.
     """
 
     def __init__(
@@ -156,10 +152,11 @@ class Executor:
         failure, cancelled = None, False
         try:
             services = await self._services()
-            while (index := operation.next_step()) is not None:
-                if self._stopping.is_set():
-                    raise StoppedError  # noqa: TRY301 # as a step raises it
-                await self._run_step(operation, index, services)
+            while lanes := operation.next_lanes():
+                if lanes[0][0] > 0 and operation.steps[lanes[0][0]].beside:
+                    # The steps so far may have created the database and the orders, which are served from now on.
+                    await self._database_changed()
+                await run_lanes(lanes, functools.partial(self._run_step, operation, services))
         except ApiError as error:
             failure = OperationFailure(error.reason, error.message, retryable=error.retryable)
             if isinstance(error, InternalError):
@@ -175,7 +172,9 @@ class Executor:
         await self._database_changed()
         await self._finish(operation, failure, cancelled=cancelled)
 
-    async def _run_step(self, operation: OperationRecord, index: int, services: Services) -> None:
+    async def _run_step(self, operation: OperationRecord, services: Services, index: int) -> None:
+        if self._stopping.is_set():
+            raise StoppedError
         step = operation.steps[index]
         operation.update_step(index, state=OperationState.RUNNING, started_at=step.started_at or datetime.now(UTC))
         await self._save(operation)
@@ -184,11 +183,12 @@ class Executor:
             message = await STEPS[step.name](
                 Step(
                     operation,
+                    index,
                     services,
                     self._timeouts,
                     save=functools.partial(self._report, operation, index),
-                    guard=functools.partial(_confirm, functools.partial(self._store.save, operation)),
-                    detach=functools.partial(self._detach, operation),
+                    guard=functools.partial(self._guard, operation, index),
+                    detach=functools.partial(self._detach, operation, index),
                     stopping=self._stopping,
                 )
             )
@@ -221,14 +221,32 @@ class Executor:
             operation.update_step(index, progress=reached, message=message)
             await self._save(operation)
 
-    async def _detach(self, operation: OperationRecord, *, deleting: bool) -> None:
+    async def _guard(self, operation: OperationRecord, index: int) -> None:
+        try:
+            await self._confirm(functools.partial(self._store.save, operation), operation, index)
+        except DatabaseAbsentError as error:
+            # Another process may hold the operation as soon as the database is back, so it cannot go on in memory.
+            raise DatabaseLostError(error) from error
+
+    async def _confirm(
+        self, write: Callable[[], Awaitable[None]], operation: OperationRecord, index: int, **seconds: float
+    ) -> None:
+        async def waiting(error: UnavailableError) -> None:
+            # Not stored: it is the database that is waited for.
+            operation.update_step(index, message=f"{error.message} The server waits for the database, then goes on.")
+            await self._changed()
+
+        await confirm(write, waiting=waiting, **seconds)
+
+    async def _detach(self, operation: OperationRecord, index: int, *, deleting: bool) -> None:
         if deleting and operation.id not in self._carried:
             # These entries go with their database. At the operation's end they are written to the next one.
             self._carried[operation.id] = await self._audit.of_operation(operation.id)
         # The heartbeat may find the row gone from now on.
         operation.facts["detached"] = True
         try:
-            await _confirm(functools.partial(self._store.detach, operation), seconds=_DETACH_SECONDS)
+            write = functools.partial(self._store.detach, operation)
+            await self._confirm(write, operation, index, seconds=DETACH_SECONDS)
         except Exception as error:
             if not (deleting and isinstance(error, UnavailableError)):
                 del operation.facts["detached"]
@@ -247,11 +265,11 @@ class Executor:
             with self._tolerating(operation):
                 try:
                     await self._store.save(ended)
-                except DatabaseMissingError:
+                except DatabaseAbsentError:
+                    # It may stay stopped until an operation on the same resources starts it.
                     self._store.abandon(operation)
                 break
-            # A stopped instance may stay stopped for long. Readers see the end now, but a new operation on the same
-            # resources has to wait until the end is stored.
+            # Readers see the end now, but a new operation on the same resources has to wait until the end is stored.
             await self._show_end(operation, ended)
             await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
         ended.fence = operation.fence
@@ -305,18 +323,6 @@ def log_once(logged: set[object], error: Exception, event: str, **values: str) -
     if cause not in logged:
         logged.add(cause)
         _log.error(event, exc_info=error, **values)
-
-
-async def _confirm(write: Callable[[], Awaitable[None]], *, seconds: float = _CONFIRM_SECONDS) -> None:
-    """Confirm the lease by a write, and wait for the database if it does not answer."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return await write()
-        except UnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(_CONFIRM_PAUSE_SECONDS)  # between two attempts at the database
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

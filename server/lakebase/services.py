@@ -11,7 +11,7 @@ from server.lakebase.operations.operation import required
 if TYPE_CHECKING:
     from schema.ports.admin.branches import Branch, Endpoint
     from server.lakebase.database.grants_and_indexes import GrantsAndIndexesStore
-    from server.lakebase.database.indexes import OrderIndexes
+    from server.lakebase.database.indexes import TableIndexes
     from server.lakebase.database.inspection import Postgres
     from server.lakebase.login.instances import Instances
     from server.lakebase.platform.api import Branching, Platform
@@ -24,7 +24,7 @@ class Services:
     platform: Platform
     instances: Instances
     postgres: Postgres
-    indexes: OrderIndexes
+    indexes: TableIndexes
     grants_and_indexes: GrantsAndIndexesStore
 
     @property

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -19,13 +18,14 @@ from typing import IO, TYPE_CHECKING, Any
 import psutil
 from rich.console import Console
 
+from server.local.environment import ENDPOINT, HOST, server_settings, write_environment
 from server.local.provisioning import Provisioning, ProvisioningError
+from server.local.row_counts import row_counts
 from server.local.run_log import RunLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-_HOST = "127.0.0.1"
 # Between two checks whether the server answers.
 _POLL_SECONDS = 0.05
 # Between two looks at the log for new requests.
@@ -36,39 +36,12 @@ _START_SECONDS = 30
 _STOP_SECONDS = 30
 _MAX_SCALE = 1000
 _WRONG_SETTINGS = 2
-# Either names the instance, and so chooses the API that provisions it.
-_ENDPOINT, _INSTANCE = "LAKEBASE_ENDPOINT", "LAKEBASE_INSTANCE_NAME"
-_PROJECT_ENDPOINT = "projects/orders-pg/branches/production/endpoints/primary"
-_NAMES = {
-    "LAKEBASE_DATABASE_NAME": "orders",
-    "LAKEBASE_CATALOG_NAME": "orders_catalog",
-    "SYNCED_TABLE_STORAGE_CATALOG": "main",
-    "SYNCED_TABLE_STORAGE_SCHEMA": "lakebase_meta",
-}
-# Settings that the user's shell may hold for another database or deployment. The server does not get them.
-_DROPPED = (
-    "APP_ENV",
-    "AUTH_MODE",
-    "DATABASE_READ_URL",
-    "DATABASE_URL",
-    "DATABRICKS_APP_NAME",
-    "DATABRICKS_APP_PORT",
-    "DATABRICKS_CLIENT_ID",
-    "DATABRICKS_CLIENT_SECRET",
-    "LAKEBASE_HOST",
-    "LAKEBASE_READ_HOST",
-    "PGDATABASE",
-    "PGHOST",
-    "PGPASSWORD",
-    "PGPORT",
-    "PGSSLMODE",
-    "PGUSER",
-)
-_PLATFORM = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "LAKEBASE_PORT")
 # Shorter than the platform's defaults, because a person is waiting.
 _DELAYS = {"LOCAL_START_DELAY": "1", "LOCAL_SNAPSHOT_DELAY": "1"}
 # SIGINT too: a program that a shell starts in the background inherits it as ignored.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# When the run began.
+_STARTED = time.monotonic()
 _console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -114,68 +87,80 @@ def _run(directory: Path, scale: float, port: int, log: RunLog) -> None:
     }
     with _process("server.local.platform", directory / "platform.pid", platform_settings, log, pipe=True) as platform:
         addresses = _addresses(platform, log)
-        settings = _server_settings(addresses, port)
-        if os.environ.get(_ENDPOINT, "") not in ("", settings.get(_ENDPOINT)):
-            _console.print(f"Ignored     {_ENDPOINT} of your shell: a local instance is served instead")
-        _write_environment(directory / "environment", settings)
+        settings = server_settings(addresses, port)
+        if os.environ.get(ENDPOINT, "") not in ("", settings.get(ENDPOINT)):
+            _console.print(f"Ignored     {ENDPOINT} of your shell: a local instance is served instead")
+        write_environment(directory / "environment", settings)
         with _process("server", directory / "server.pid", settings, log) as server:
-            url = f"http://{_HOST}:{port}"
+            url = f"http://{HOST}:{port}"
             _wait_for(f"{url}/livez", server, log)
             provisioning = Provisioning(f"{url}/api/graphql", _console)
             log.leave_out(provisioning.request_id)
-            try:
-                created = provisioning.provision()
-                _sync_if_rescaled(scale, directory / "scale", provisioning, created=created)
+            shown = _Shown(url, scale, addresses, settings, provisioning)
+
+            def served() -> None:
                 _wait_for(f"{url}/readyz", server, log)
-                _console.print(
-                    f"Orders      {provisioning.orders():,} (TPC-H at scale {scale:g}; SCALE=1 syncs 1,500,000)"
-                )
-                _console.print(f"Lakebase    {addresses['host']}, PostgreSQL {provisioning.address()}")
+                shown.orders(log)
+
+            try:
+                _provision(provisioning, scale, directory / "scale", served)
+                shown.others()
             except ProvisioningError as error:
                 raise LocalError(f"{error}\n{log.tail()}") from None
-            _console.print(f"GraphiQL    {url}/api/graphql")
-            _console.print(f"Log         {log.path}")
             _console.print("Press Ctrl-C to stop.")
             _watch(server, platform, log)
 
 
-def _server_settings(addresses: Mapping[str, Any], port: int) -> dict[str, str]:
-    settings = {
-        **_NAMES,
-        **os.environ,
-        # As in the cloud: the platform's address, our token and the names. The server asks the platform for the rest.
-        "DATABRICKS_HOST": str(addresses["host"]),
-        "DATABRICKS_TOKEN": str(addresses["token"]),
-        "LAKEBASE_PORT": str(addresses["pg_port"]),
-        "HOST": _HOST,
-        "PORT": str(port),
-        # `RunLog` reads it.
-        "LOG_FORMAT": "json",
-    }
-    # An endpoint would take precedence over the name, and one of the user's is of another deployment.
-    unset = (*_DROPPED, _ENDPOINT if settings.get(_INSTANCE) else _INSTANCE)
-    settings = {name: value for name, value in settings.items() if name not in unset}
-    return settings if _INSTANCE in settings else {**settings, _ENDPOINT: _PROJECT_ENDPOINT}
+def _provision(provisioning: Provisioning, scale: float, last_scale: Path, served: Callable[[], None]) -> None:
+    """Create what is missing, and sync again unless all tables are new, or the last sync was at this scale.
 
-
-def _write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write the server's settings for its other commands. Only the user can read the file: it holds the token.
-
-    A shell that sources it loses the settings that lead to another database.
+    The file is missing while a sync runs, or was interrupted. `served` is called when orders of this scale can be read.
     """
-    given = [name for name in (_ENDPOINT, _INSTANCE, *_NAMES, *_PLATFORM) if name in settings]
-    unset = [name for name in (_ENDPOINT, _INSTANCE, *_DROPPED) if name not in settings]
-    path.touch(mode=0o600)
-    lines = [f"unset {' '.join(unset)}", *(f"export {name}={shlex.quote(settings[name])}" for name in given)]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def _sync_if_rescaled(scale: float, last_scale: Path, provisioning: Provisioning, *, created: bool) -> None:
-    """Sync again unless the last sync was at this scale. The file is missing while a sync runs, or was interrupted."""
-    if not created and not (last_scale.exists() and last_scale.read_text() == str(scale)):
+    same = last_scale.exists() and last_scale.read_text() == str(scale)
+    created = provisioning.provision(lambda created: served() if created or same else None)
+    if not (created or same):
         last_scale.unlink(missing_ok=True)
-        provisioning.refresh()
+        provisioning.refresh(served)
     last_scale.write_text(str(scale))
+
+
+class _Shown:
+    """What a person is told of a run: how many rows are served where, and since when."""
+
+    def __init__(
+        self,
+        url: str,
+        scale: float,
+        addresses: Mapping[str, Any],
+        settings: Mapping[str, str],
+        provisioning: Provisioning,
+    ) -> None:
+        self._url = url
+        self._scale = scale
+        self._addresses = addresses
+        self._settings = settings
+        self._provisioning = provisioning
+        self._host = ""
+        self._served_after = 0.0
+
+    def orders(self, log: RunLog) -> None:
+        """Tell that orders are served."""
+        self._served_after = time.monotonic() - _STARTED
+        orders = f"{self._provisioning.orders():,} (TPC-H at scale {self._scale:g}; SCALE=1 syncs 1,500,000)"
+        version, self._host = self._provisioning.instance()
+        _console.print(f"Orders      {orders}")
+        _console.print(f"Lakebase    {self._addresses['host']}, PostgreSQL {version} at {self._host}")
+        _console.print(f"GraphiQL    {self._url}/api/graphql")
+        _console.print(f"Log         {log.path}")
+
+    def others(self) -> None:
+        """Tell that the other tables are served, too."""
+        after = time.monotonic() - _STARTED
+        counts = row_counts(self._addresses, self._settings, self._host)
+        for name, count in counts.items():
+            _console.print(f"{name.replace('_', ' ').capitalize():<11} {count:,}")
+        everything = f", all tables after {after:.0f} s" if counts else ""
+        _console.print(f"Served      orders after {self._served_after:.0f} s{everything}")
 
 
 def _scale(text: str) -> float:
@@ -225,7 +210,7 @@ def _check_free(port: int) -> None:
         # The server binds the port in the same way, so a port that was in use a moment ago counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             raise LocalError(f"PORT: {port} is taken. Set PORT to another.") from None
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import urllib.error
 import urllib.request
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Column
+from server.local.progress import Bars, Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
-    from rich.progress import TaskID
 
 # Longer than any admin field may take, which is 25 s.
 _RESPONSE_SECONDS = 40
 # Longer than any pause between two events: the server sends pings more often.
 _STREAM_SECONDS = 60
-_PAYLOAD = "operation { id } plan { steps { name action } } userErrors { code message operation { id } }"
+_PAYLOAD = "operation { id } plan { steps { name action resource } } userErrors { code message operation { id } }"
 _WATCH = """
 subscription Watch($id: ID!) {
   operationProgress(id: $id) { state failure { message } steps { name state progress message resource } }
 }
 """
-_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
-_NAME_COLUMNS = 20
-_BAR_COLUMNS = 16
+_SUCCEEDED = "SUCCEEDED"
 
 
 class ProvisioningError(Exception):
@@ -43,63 +42,81 @@ class Provisioning:
         self._console = console
         self.request_id = f"make-run-{uuid.uuid4()}"
 
-    def provision(self) -> bool:
-        """Create instance, catalog, synced table and indexes, as far as they are missing.
+    def provision(self, served: Callable[[bool], None]) -> bool:
+        """Create instance, catalog, synced tables and indexes, as far as they are missing.
+
+        Args:
+            served: called when the orders can be read, while the other tables are being synced, with what is returned.
 
         Returns:
-            Whether the synced table was created.
+            Whether all synced tables are new.
 
         Raises:
             ProvisioningError: with the server's message.
         """
         mutation = f"mutation {{ provisionLakebase(input: {{acknowledgeCost: true}}) {{ {_PAYLOAD} }} }}"
-        payload = self._complete("provisionLakebase", mutation)
-        return {"name": "create_synced_table", "action": "CREATE"} in payload["plan"]["steps"]
+        return self._complete("provisionLakebase", mutation, served)
 
-    def refresh(self) -> None:
-        """Sync the orders now.
+    def refresh(self, served: Callable[[], None]) -> None:
+        """Sync all tables now. `served` is called when the orders are synced.
 
         Raises:
             ProvisioningError: with the server's message.
         """
-        self._complete("refreshSyncedTable", f"mutation {{ refreshSyncedTable {{ {_PAYLOAD} }} }}")
+        self._complete("refreshSyncedTable", f"mutation {{ refreshSyncedTable {{ {_PAYLOAD} }} }}", lambda _: served())
 
     def orders(self) -> int:
         """The number of orders that the server serves."""
         return int(self._ask("{ orderCount { count } }")["orderCount"]["count"])
 
-    def address(self) -> str:
-        """The instance's PostgreSQL version and address."""
+    def instance(self) -> tuple[str, str]:
+        """The version of the instance's PostgreSQL, and its address."""
         instance = self._ask("{ lakebase { instance { postgresVersion host } } }")["lakebase"]["instance"]
-        version = str(instance["postgresVersion"]).removeprefix("PG_VERSION_")
-        return f"{version} at {instance['host']}"
+        return str(instance["postgresVersion"]).removeprefix("PG_VERSION_"), str(instance["host"])
 
-    def _complete(self, field: str, mutation: str) -> dict[str, Any]:
-        """Send a mutation, wait until its operation has succeeded, and return its payload."""
+    def _complete(self, field: str, mutation: str, served: Callable[[bool], None]) -> bool:
+        """Send a mutation, wait until its operation has succeeded, and return whether it has created all tables."""
         payload: dict[str, Any] = self._ask(mutation)[field]
         while payload["userErrors"] and payload["userErrors"][0]["code"] == "OPERATION_IN_PROGRESS":
             # An operation that an earlier run started continues by itself.
-            self._watch(payload["userErrors"][0]["operation"]["id"])
+            self._watch(payload["userErrors"][0]["operation"]["id"], lambda: None)
             payload = self._ask(mutation)[field]
         if payload["userErrors"]:
             raise ProvisioningError("\n".join(error["message"] for error in payload["userErrors"]))
-        operation = self._watch(payload["operation"]["id"])
-        if operation["state"] != "SUCCEEDED":
+        creations = [one for one in payload["plan"]["steps"] if one["name"] == "create_synced_table"]
+        created = bool(creations) and all(one["action"] == "CREATE" for one in creations)
+        operation = self._watch(payload["operation"]["id"], lambda: served(created))
+        if operation["state"] != _SUCCEEDED:
             interrupted = "cancelled" if operation["state"] == "CANCELLED" else "interrupted"
             raise ProvisioningError((operation["failure"] or {}).get("message") or f"The operation was {interrupted}.")
-        return payload
+        return created
 
-    def _watch(self, id_: str) -> dict[str, Any]:
-        """Show the steps of an operation until it ends, and return its last state."""
-        operation: dict[str, Any] = {"state": "PENDING", "failure": None}
-        with self._steps() as steps:
-            for operation in self._events(id_):
-                for step in operation["steps"]:
-                    steps.show(step)
-        return operation
+    def _watch(self, id_: str, served: Callable[[], None]) -> dict[str, Any]:
+        """Show the steps of an operation until it ends, and return its last state.
 
-    def _steps(self) -> _Bars | _Lines:
-        return _Bars(self._console) if self._console.is_terminal else _Lines(self._console)
+        First the steps of the orders, and of what holds them, then those of the other tables.
+        """
+        names = self._ask("{ lakebase { tableNames } }")["lakebase"]["tableNames"]
+        others = {f"synced table {name}" for name in names[1:]}
+        last: dict[str, Any] = {"state": "PENDING", "failure": None}
+        events = self._events(id_)
+        with self._steps() as shown:
+            for last in events:
+                first = [step for step in last["steps"] if step["resource"] not in others]
+                shown.show(first)
+                if all(step["state"] == _SUCCEEDED for step in first):
+                    break
+            else:
+                return last
+        served()
+        with self._steps() as shown:
+            for operation in itertools.chain([last], events):
+                shown.show_tables([step for step in operation["steps"] if step["resource"] in others])
+                last = operation
+        return last
+
+    def _steps(self) -> Bars | Lines:
+        return Bars(self._console) if self._console.is_terminal else Lines(self._console)
 
     def _events(self, id_: str) -> Any:
         """Yield the operation at each progress, from server-sent events."""
@@ -133,52 +150,3 @@ class Provisioning:
     def _request(self, url: str, body: dict[str, Any], *, accept: str) -> urllib.request.Request:
         headers = {"content-type": "application/json", "accept": accept, "x-request-id": self.request_id}
         return urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 # our own address
-
-
-class _Bars:
-    """The steps of an operation in a terminal: one line each, with a bar and what the step says last."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn(f"{{task.description:<{_NAME_COLUMNS}}}"),
-            BarColumn(bar_width=_BAR_COLUMNS),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[message]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-            console=console,
-        )
-        self._bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, step: dict[str, Any]) -> None:
-        """Show the state of a step that has begun."""
-        name, message = step["name"], step["message"] or ""
-        if name not in self._bars and step["state"] != "PENDING":
-            self._bars[name] = self._progress.add_task(name, total=1.0, message=message)
-        if name in self._bars:
-            self._progress.update(self._bars[name], completed=step["progress"], message=message)
-
-
-class _Lines:
-    """The steps of an operation elsewhere: a line when one has ended."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._shown: set[str] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, step: dict[str, Any]) -> None:
-        """Show a step that has ended."""
-        if step["state"] in _ENDED and step["name"] not in self._shown:
-            self._shown.add(step["name"])
-            self._console.print(f"{step['name']:<{_NAME_COLUMNS}} {step['resource']}: {step['message']}")

@@ -38,6 +38,7 @@ from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
 from server.tables.sql_json import json_page, json_rows
+from server.tables.sql_nested import nested_page, nested_rows
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ _FEED_BUFFER: Final = 10_000
 _FEED_CATCH_UP_SECONDS: Final = 30.0
 # How long a worker that replaces another waits until it is ready. Meanwhile the other one serves.
 _REPLACEMENT_SECONDS = 3.0
+# Compiled statements of plans.
+_STATEMENTS: Final = (json_page, json_rows, nested_page, nested_rows)
 # The garbage collector looks for cycles after this many new objects.
 _YOUNG_OBJECTS = 10_000
 
@@ -178,7 +181,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 limit_of(settings),
                 app.state.admission,
                 # The statements of plans hold on to them.
-                caches=(*app.state.caches, json_page.cache_clear, json_rows.cache_clear),
+                caches=(*app.state.caches, *(made.cache_clear for made in _STATEMENTS)),
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )

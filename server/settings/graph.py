@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
+_PUBLIC: Final = "public"
 _TABLE: Final = rf"({_IDENTIFIER}\.)?{_IDENTIFIER}"
 # As in the schema, with the attribute of each.
 _HIDEABLE: Final = {
@@ -27,17 +28,35 @@ _HIDEABLE: Final = {
 }
 
 
-def _pairs(value: object) -> object:
-    """`customers=public.customer_synced,parts=...` as a mapping."""
+def parse_tables(value: object) -> object:
+    """`customers=public.customer_synced,parts=...` as a mapping of names to tables, each as schema.table.
+
+    Raises:
+        ValueError: with a sentence for each mistake. None repeats more than a name that there is: the rest may be a
+            secret in the wrong place.
+    """
     if not isinstance(value, str):
         return value
-    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
-    if wrong := [name for name, equals, table in pairs if not (name and equals and table)]:
-        raise ValueError(f"write it as name=schema.table, separated by commas: {', '.join(wrong)}")
-    names = [name.strip() for name, _, _ in pairs]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(repeated)} is there twice")
-    return {name.strip(): table.strip() for name, _, table in pairs}
+    tables: dict[str, str] = {}
+    mistakes = []
+    for number, part in enumerate(filter(None, map(str.strip, value.split(","))), 1):
+        name, equals, table = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            mistakes.append(f"entry {number} is not name=table, such as customers=public.customer_synced")
+        elif name not in TABLES:
+            mistakes.append(f"the name in entry {number} is not one of {', '.join(TABLES)}")
+        elif name in tables:
+            mistakes.append(f"{name} is there twice")
+        elif not re.fullmatch(_TABLE, table):
+            mistakes.append(f"the table of {name} is neither schema.table nor a table in {_PUBLIC}")
+        tables.setdefault(name, _qualified(table))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return tables
+
+
+def _qualified(table: str) -> str:
+    return table if "." in table else f"{_PUBLIC}.{table}"
 
 
 class GraphSettings(BaseSettings):
@@ -48,7 +67,7 @@ class GraphSettings(BaseSettings):
         pattern=rf"^{_TABLE}$",
         description="The orders table: `schema.table`, or a table in `public`.",
     )
-    tables: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
+    tables: Annotated[dict[str, str], NoDecode, BeforeValidator(parse_tables)] = Field(
         default_factory=dict,
         description=(
             "The tables that are served beside the orders, for example "
@@ -64,15 +83,6 @@ class GraphSettings(BaseSettings):
         ),
     )
 
-    @field_validator("tables")
-    @classmethod
-    def _known_tables(cls, value: dict[str, str]) -> dict[str, str]:
-        if unknown := sorted(value.keys() - TABLES.keys()):
-            raise ValueError(f"there is no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
-        if wrong := sorted(name for name in value.values() if not re.fullmatch(_TABLE, name)):
-            raise ValueError(f"{', '.join(wrong)} is no name of a table: write schema.table")
-        return value
-
     @field_validator("hidden_fields")
     @classmethod
     def _known_fields(cls, value: frozenset[str]) -> frozenset[str]:
@@ -82,10 +92,8 @@ class GraphSettings(BaseSettings):
         return frozenset(_HIDEABLE.get(name, name) for name in value)
 
     def mistakes(self) -> Iterator[str]:
-        """The tables that two names share."""
-        names: dict[str, list[str]] = {}
-        for name, table in {"ORDERS_TABLE": self.orders_table, **self.tables}.items():
-            names.setdefault(table if "." in table else f"public.{table}", []).append(name)
-        for table, several in names.items():
-            if len(several) > 1:
-                yield f"TABLES: {' and '.join(several)} are both {table}"
+        """The names that have the table of another one, a sentence each. Unity Catalog ignores case in names."""
+        seen = {_qualified(self.orders_table).lower(): "ORDERS_TABLE"}
+        for name, table in self.tables.items():
+            if (other := seen.setdefault(table.lower(), name)) != name:
+                yield f"TABLES: {name} has the same table as {other}"

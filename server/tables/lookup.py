@@ -146,7 +146,7 @@ async def _read_rows(pool: Pool, tables: _Tables, wanted: list[tuple[Table, Key,
 async def _read_pages(pool: Pool, tables: _Tables, wanted: list[tuple[object, PageRequest, Columns]]) -> Sequence[Page]:
     _, request, some = wanted[0]
     table = request.ordering.table
-    columns, shape = table.in_order(some), tables[table.name].shape(request)
+    columns, shape = table.in_order(some), Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
     rows = await tables[table.name].reader.rows(
         pool,
@@ -174,7 +174,7 @@ def _page(columns: tuple[Column, ...], request: PageRequest, rows: list[tuple[An
 async def _read_counts(pool: Pool, tables: _Tables, wanted: list[tuple[object, Ordering, Conditions]]) -> Sequence[int]:
     _, ordering, conditions = wanted[0]
     request = PageRequest(ordering, conditions, size=0)
-    shape = Shape.of(request)
+    shape = Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
 
     def statement(source: Source) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from aiodataloader import DataLoader
 
@@ -15,10 +16,10 @@ from server.observability.request_record import RequestRecord, current_record
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from schema.ports.templates import Template
     from schema.ports.values import Key
 
-_Templates: TypeAlias = "tuple[Template, ...]"
+# What is wanted of a row. Requests that want the same may share a statement.
+W = TypeVar("W", bound=Hashable)
 # The text of a row by each template, None where the template cannot write it; None if there is no such row.
 _Texts: TypeAlias = "tuple[str | None, ...] | None"
 _REMEMBERED: Final = 256
@@ -50,7 +51,7 @@ class _Batch(NamedTuple):
     record: RequestRecord
 
 
-class SharedLookups:
+class SharedLookups(Generic[W]):
     """Looks up single rows, in one statement for all requests of the same turn of the event loop.
 
     The statement costs the process more than everything else about such a request. If no lookup is running, a request
@@ -58,25 +59,25 @@ class SharedLookups:
     of its requests have arrived.
 
     Args:
-        look_up: runs the statement for some keys, and returns the rows that exist.
+        look_up: runs the statement for some keys and what is wanted of each row, and returns the rows that exist.
     """
 
-    def __init__(self, look_up: Callable[[Sequence[Key], _Templates], Awaitable[Mapping[Key, _Texts]]]) -> None:
+    def __init__(self, look_up: Callable[[Sequence[Key], W], Awaitable[Mapping[Key, _Texts]]]) -> None:
         self._look_up = look_up
         self._loader_of = lru_cache(maxsize=_REMEMBERED)(self._new_loader)
         self._under_way = 0
 
-    async def row(self, key: Key, templates: _Templates) -> _Texts:
+    async def row(self, key: Key, wanted: W) -> _Texts:
         """The row with this key."""
         if not self._under_way:
             self._under_way += 1
             try:
-                return (await self._look_up([key], templates)).get(key)
+                return (await self._look_up([key], wanted)).get(key)
             finally:
                 self._under_way -= 1
         waiter = _Waiter(key)
         try:
-            texts = await self._loader_of(templates).load(waiter)
+            texts = await self._loader_of(wanted).load(waiter)
         except asyncio.CancelledError:
             waiter.leave()
             raise
@@ -87,7 +88,7 @@ class SharedLookups:
             record.database_seconds += waiter.batch.record.database_seconds
         return texts
 
-    def _new_loader(self, templates: _Templates) -> DataLoader[_Waiter, _Texts]:
+    def _new_loader(self, wanted: W) -> DataLoader[_Waiter, _Texts]:
         async def load(waiters: list[_Waiter]) -> list[_Texts]:
             present = [waiter for waiter in waiters if not waiter.gone]
             task = asyncio.current_task()
@@ -105,7 +106,7 @@ class SharedLookups:
             follow([waiter.deadline for waiter in present if waiter.deadline])
             self._under_way += 1
             try:
-                found = await self._look_up(sorted({waiter.key for waiter in present}), templates)
+                found = await self._look_up(sorted({waiter.key for waiter in present}), wanted)
             finally:
                 self._under_way -= 1
             return [found.get(waiter.key) for waiter in waiters]

@@ -6,12 +6,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.ports.values import Operator
 from schema.ports.ways import Way
 from server.db.driver import Compiled
-from server.tables.catalog.column_types import BlankPadded
+from server.tables.catalog.column_types import AsText, BlankPadded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,10 +46,11 @@ class Shape(NamedTuple):
     backward: bool
     look_back: bool
     way: Way
+    prefix: str = ""
 
     @classmethod
-    def of(cls, request: PageRequest, way: Way = Way.SERVED) -> Shape:
-        """The shape of a request that is read in this way."""
+    def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
+        """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
         return cls(
             ordering=request.ordering,
@@ -60,7 +61,17 @@ class Shape(NamedTuple):
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
+            prefix=prefix,
         )
+
+    @classmethod
+    def of_parents(cls, request: PageRequest, *, prefix: str = "") -> Shape:
+        """The shape of a request for rows that belong to parents.
+
+        There is an index of the parent and the key. In any other order all rows of a parent are sorted: an index of
+        that order has the rows of all parents.
+        """
+        return cls.of(request, Way.SERVED if request.ordering.by_key else Way.SORTED, prefix=prefix)
 
     @property
     def columns(self) -> frozenset[Column]:
@@ -80,15 +91,17 @@ class Shape(NamedTuple):
         return self.ordering.descending is not self.backward
 
 
-def values_of(request: PageRequest) -> dict[str, Any]:
+def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
     """The values of the statement's parameters."""
-    values = {f"condition_{index}": condition.value for index, condition in enumerate(request.conditions)}
+    values: dict[str, Any] = {}
     for index, condition in enumerate(request.conditions):
+        values[f"{prefix}condition_{index}"] = condition.value
         if condition.operator is Operator.STARTS_WITH:
-            values[f"condition_{index}_end"] = _end_of_prefix(str(condition.value))
+            values[f"{prefix}condition_{index}_end"] = _end_of_prefix(str(condition.value))
+            values[f"{prefix}condition_{index}_start"] = condition.value
     if request.position is not None:
-        values |= {"position_value": request.position.value}
-        values |= {f"position_key_{index}": part for index, part in enumerate(request.position.key)}
+        values[f"{prefix}position_value"] = request.position.value
+        values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 
 
@@ -98,7 +111,7 @@ def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]
     for condition in conditions:
         column, operator, value = _comparable(source, condition.column), condition.operator, condition.value
         end = _end_of_prefix(str(value)) if operator is Operator.STARTS_WITH else None
-        found.append(_compared(column, operator, {"key": None, "value": value}, {"key": None, "value": end}))
+        found.append(_compared(column, operator, *({"key": None, "value": one} for one in (value, end, value))))
     return found
 
 
@@ -109,7 +122,11 @@ def _comparable(source: Source, column: Column) -> sa.ColumnElement[Any]:
 
 
 def _compared(
-    column: sa.ColumnElement[Any], operator: Operator, parameter: dict[str, Any], end: dict[str, Any]
+    column: sa.ColumnElement[Any],
+    operator: Operator,
+    parameter: dict[str, Any],
+    end: dict[str, Any],
+    start: dict[str, Any],
 ) -> sa.ColumnElement[bool]:
     # A client may ask for a key of 64 bits although the column has fewer. An index can compare the two.
     type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
@@ -119,7 +136,11 @@ def _compared(
     if operator is Operator.STARTS_WITH:
         # A stretch of the index: those texts are side by side in the order of the code points.
         by_code = in_order(column)
-        return sa.and_(by_code >= sa.bindparam(**parameter, type_=type_), by_code < sa.bindparam(**end, type_=type_))
+        stretch = by_code >= sa.bindparam(**parameter, type_=type_), by_code < sa.bindparam(**end, type_=type_)
+        if isinstance(column.type, AsText):
+            return sa.and_(*stretch)
+        # To char(n), blanks at the end of a prefix mean nothing.
+        return sa.and_(*stretch, sa.func.starts_with(sa.cast(column, TEXT()), sa.bindparam(**start, type_=TEXT())))
     return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
 
 
@@ -251,12 +272,11 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
 
 def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with parameters for their values, and that of the parent."""
-    found = [
-        _compared(
-            _comparable(source, column), operator, {"key": f"condition_{index}"}, {"key": f"condition_{index}_end"}
-        )
-        for index, (column, operator) in enumerate(shape.comparisons)
-    ]
+    found = []
+    for index, (column, operator) in enumerate(shape.comparisons):
+        name = f"{shape.prefix}condition_{index}"
+        names = name, f"{name}_end", f"{name}_start"
+        found.append(_compared(_comparable(source, column), operator, *({"key": name} for name in names)))
     within = shape.ordering.within
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
@@ -276,13 +296,13 @@ def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool)
     keys = [source.column(column) for column in shape.ordering.table.key]
     sort = in_order(source.column(by))
     after = _comparison(descends=descends, inclusive=inclusive)
-    at = [sa.bindparam(f"position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
+    at = [sa.bindparam(f"{shape.prefix}position_key_{index}", type_=sa.BigInteger()) for index in range(len(keys))]
     if shape.ordering.by_key:
         return [[after(_row(keys), _row(at))]]
     if shape.position_is_null:
         rest = [sort.is_(None), after(_row(keys), _row(at))]
         return [rest, [sort.is_not(None)]] if descends else [rest]
-    position_value = sa.bindparam("position_value", type_=sort.type)
+    position_value = sa.bindparam(f"{shape.prefix}position_value", type_=sort.type)
     rest = [after(_row([sort, *keys]), _row([position_value, *at]))]
     return [rest] if descends else [rest, [sort.is_(None)]]
 

@@ -63,14 +63,16 @@ def page_of_parents(source: Source, shape: Shape, columns: tuple[Column, ...]) -
     page = rows_of(source, shape, columns, [present, *selected, *keys], parent=PARENT).lateral("page")
     by = [page.c[key.name] for key in keys]
     wanted = _wanted()
+    parents: sa.FromClause = wanted
+    behind: sa.ColumnElement[bool] = sa.false()
+    if shape.look_back:
+        # Behind a fence: PostgreSQL would look back for each row of a page.
+        fence = sa.literal_column("0", sa.Integer())
+        looked = sa.select(any_behind(source, shape, parent=PARENT).label("any_behind")).offset(fence).lateral("behind")
+        parents, behind = wanted.join(looked, sa.true()), looked.c.any_behind
     return Compiled(
-        sa.select(
-            wanted.c.parent,
-            any_behind(source, shape, parent=PARENT) if shape.look_back else sa.false(),
-            page.c.present,
-            *(page.c[column.name] for column in columns),
-        )
-        .select_from(wanted.outerjoin(page, sa.true()))
+        sa.select(wanted.c.parent, behind, page.c.present, *(page.c[column.name] for column in columns))
+        .select_from(parents.outerjoin(page, sa.true()))
         .order_by(*(key.desc() if shape.descends else key.asc() for key in by))
     )
 

@@ -17,7 +17,9 @@ from server.tables.shared_lookups import SharedLookups
 from server.tables.source import Source
 from server.tables.sql_counts import count_statement, probe_statement
 from server.tables.sql_json import BETWEEN_ROWS, json_page, json_rows
+from server.tables.sql_nested import nested_page, nested_rows, nested_values
 from server.tables.sql_pages import Shape, page_of, values_of
+from server.tables.sql_related import Below
 from server.tables.sql_rows import key_values
 from server.traffic.admission import giving_way
 
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
     from schema.ports.columns import Column, Columns, Table
     from schema.ports.statistics import TableStatistics
-    from schema.ports.templates import Template
+    from schema.ports.templates import NestedRequest, Template
     from schema.ports.values import Conditions, Key, PageRequest
+    from server.db.driver import Compiled
     from server.db.engine import Engines
     from server.tables.catalog.served import Sources
     from server.tables.reading.reader import Reader
@@ -109,6 +112,7 @@ class SqlTableStore:
     def __init__(self, tables: Mapping[str, ServedTable[Any]], together: Reader[Sources]) -> None:
         self._tables = tables
         self._together = together
+        self._nested_lookups = SharedLookups(self._nested_rows)
 
     async def page(self, request: PageRequest, columns: Columns) -> Page:
         """A page of rows, in one statement."""
@@ -127,8 +131,17 @@ class SqlTableStore:
             rows = rows[::-1]
         return Page(Block(wanted, without_placeholder(wanted, rows)), more_ahead, any_behind)
 
-    async def json_page(self, request: PageRequest, templates: tuple[Template, ...], *, ends: bool) -> JsonPage | None:
+    async def json_page(
+        self,
+        request: PageRequest,
+        templates: tuple[Template, ...],
+        *,
+        ends: bool,
+        nested: tuple[NestedRequest, ...] = (),
+    ) -> JsonPage | None:
         """A page of rows as JSON, in one statement; None if a value cannot be written."""
+        if not all(template.flat for template in templates):
+            return await self._nested_page(request, templates, nested, ends=ends)
         table = self._tables[request.ordering.table.name]
         shape = table.shape(request)
         ((read, any_behind, *found),) = await table.reader.rows(
@@ -152,22 +165,92 @@ class SqlTableStore:
                 outermost.reverse()
         return JsonPage(tuple(texts), read > request.size, any_behind, *outermost)
 
+    async def _nested_page(
+        self,
+        request: PageRequest,
+        templates: tuple[Template, ...],
+        nested: tuple[NestedRequest, ...],
+        *,
+        ends: bool,
+    ) -> JsonPage | None:
+        if request.size == 0:
+            # It has no rows to nest anything in.
+            page = await self.json_page(request, (), ends=False)
+            return page and page._replace(rows=("",) * len(templates))
+        table = self._tables[request.ordering.table.name]
+        shape, below = table.shape(request), Below.all(nested)
+        ((read, any_behind, *found),) = await self._read_together(
+            request.ordering.table,
+            templates,
+            lambda sources: nested_page(sources, shape, templates, below, ends=ends),
+            {**values_of(request), **nested_values(nested)},
+            count=_rows_read,
+        )
+        size, width = min(read, request.size), 2 * len(templates)
+        if any(written != size for written in found[:width:2]):
+            return None
+        outermost: list[Any] = [None, None]
+        if ends and size:
+            first, last = found[width : (width + len(found)) // 2], found[(width + len(found)) // 2 :]
+            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
+        texts = tuple(text or "" for text in found[1:width:2])
+        return JsonPage(texts, read > request.size, any_behind, *outermost)
+
     async def json_rows(
-        self, table: Table, keys: Sequence[Key], templates: tuple[Template, ...]
+        self,
+        table: Table,
+        keys: Sequence[Key],
+        templates: tuple[Template, ...],
+        *,
+        nested: tuple[NestedRequest, ...] = (),
     ) -> Mapping[Key, tuple[str, ...]] | None:
         """Rows as JSON, in one statement.
 
         Requests for a single row share their statement, unless replicas may answer: the shared one
         always reads the primary.
         """
+        flat = all(template.flat for template in templates)
         served = self._tables[table.name]
         if len(keys) == 1 and not served.reader.has_replicas:
-            texts = await served.lookups.row(keys[0], templates)
+            if flat:
+                texts = await served.lookups.row(keys[0], templates)
+            else:
+                texts = await self._nested_lookups.row(keys[0], (table, templates, nested))
             found = {} if texts is None else {keys[0]: texts}
-        else:
+        elif flat:
             found = await served.json_rows(keys, templates)
+        else:
+            found = await self._nested_rows(keys, (table, templates, nested))
         written = {key: tuple(text for text in texts if text is not None) for key, texts in found.items()}
         return written if all(len(texts) == len(templates) for texts in written.values()) else None
+
+    async def _nested_rows(
+        self, keys: Sequence[Key], wanted: tuple[Table, tuple[Template, ...], tuple[NestedRequest, ...]]
+    ) -> dict[Key, tuple[str | None, ...]]:
+        table, templates, nested = wanted
+        below, width = Below.all(nested), len(table.key)
+        rows = await self._read_together(
+            table,
+            templates,
+            lambda sources: nested_rows(sources, table, templates, below),
+            {**key_values(keys), **nested_values(nested)},
+        )
+        return {tuple(row)[:width]: tuple(row)[width:] for row in rows}
+
+    async def _read_together(
+        self,
+        table: Table,
+        templates: tuple[Template, ...],
+        statement_of: Callable[[Sources], Compiled],
+        values: Mapping[str, Any],
+        *,
+        count: Callable[[Sequence[Any]], int] = len,
+    ) -> Sequence[Any]:
+        """The rows of a statement that reads several tables, all of which can then be read."""
+        rows = await self._together.rows(self._tables[table.name].engines.pages, statement_of, values, count=count)
+        for name in {table.name}.union(*(template.others for template in templates)):
+            self._tables[name].reader.succeeded()
+        return rows
 
     async def count(self, table: Table, conditions: Conditions) -> Count:
         """The number of matching rows, from one statement or from the cache."""

@@ -15,12 +15,12 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from server.local.cluster import Cluster
-from tests.bench.nested.tables import TABLES, load_around
 from tests.faults.asked import EVENTS, GRAPHQL, ORDINARY, STREAM, Asked
 from tests.faults.cheap_filters import surprises
 from tests.faults.cheap_requests import all_requests
 from tests.servers.process import NO_TLS, PATIENCE_SECONDS, running_server
 from tests.servers.tpch import load_orders
+from tests.servers.tpch_graph import TABLES, load_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         cluster.start()
         load_orders(cluster, SCALE)
-        load_around(cluster, SCALE)
+        load_graph(cluster, SCALE)
         cluster.run_sql(_BY_NAME)
         yield cluster
     finally:

@@ -47,10 +47,14 @@ class Run:
     output: Callable[[], str]
     started: str
 
+    def ask(self, document: str) -> dict[str, Any]:
+        """The answer to a document."""
+        answer: dict[str, Any] = httpx.post(f"{self.url}/api/graphql", json={"query": document}).json()
+        return answer
+
     def count(self) -> int:
         """The number of orders it serves."""
-        answer = httpx.post(f"{self.url}/api/graphql", json={"query": _COUNT}).json()
-        return int(answer["data"]["orderCount"]["count"])
+        return int(self.ask(_COUNT)["data"]["orderCount"]["count"])
 
 
 @dataclass(frozen=True)

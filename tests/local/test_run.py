@@ -10,12 +10,13 @@ import signal
 import socket
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
 
+from schema.graph import TABLES
 from tests.local.runs import (
     PlatformCall,
     launched,
@@ -33,13 +34,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SYNCED = "{ lakebase { syncedTables { name sourceTable } } }"
 NAMED = "query Newest { orders(first: 1) { nodes { orderKey } } }"
 STEPS = ["create_instance", "create_catalog", "create_synced_table", "restore_belongings", "build_indexes"]
+# The tables beside the orders, with their numbers of rows at the first scale, and what a person reads of them.
+OTHERS = {name: f"{table.source}_synced" for name, table in TABLES.items()}
+ROWS = {
+    "customers": 150,
+    "line_items": 6005,
+    "parts": 200,
+    "suppliers": 10,
+    "nations": 25,
+    "regions": 5,
+}
+GRAPH = """query Page {
+  orders(first: 1) { nodes { customer { name nation { name region { name } } }
+    lineItems(first: 1) { nodes { lineNumber part { name } } } } }
+}"""
 
 
 @dataclass(frozen=True)
 class First:
-    """What a first run did, in a terminal and an empty LOCAL_DIR, until Ctrl-C stopped it. `screen` has no empty lines."""
+    """What a first run did, in a terminal and an empty LOCAL_DIR, until Ctrl-C stopped it. `screen` has no empty lines.
+
+    `tables` are the synced tables that there were, and `graph` is the answer to a query of all tables.
+    """
 
     directory: Path
     url: str
@@ -47,6 +66,8 @@ class First:
     log: str
     calls: set[PlatformCall]
     count: int
+    tables: list[Any]
+    graph: dict[str, Any]
     processes: int
     code: int
     left: list[psutil.Process]
@@ -59,6 +80,7 @@ def first() -> Iterator[First]:
         directory = place / ".local"
         with running_in_terminal(directory) as (run, terminal):
             count, processes = run.count(), len(processes_of(directory))
+            tables, graph = run.ask(SYNCED)["data"]["lakebase"]["syncedTables"], run.ask(GRAPH)
             httpx.post(f"{run.url}/api/graphql", json={"query": NAMED, "operationName": "Newest"})
             httpx.get(f"{run.url}/nowhere")
             wait_for(lambda: "/nowhere" in run.output(), what=run.output)
@@ -66,7 +88,8 @@ def first() -> Iterator[First]:
             code = terminal.ended(PATIENCE_SECONDS)
             screen = [line for line in terminal.screen.text.splitlines() if line]
             log, calls = (directory / "server.log").read_text(), set(platform_calls(directory))
-            yield First(directory, run.url, screen, log, calls, count, processes, code, processes_of(directory))
+            left = processes_of(directory)
+            yield First(directory, run.url, screen, log, calls, count, tables, graph, processes, code, left)
         end_left_behind(directory / "platform")
 
 
@@ -117,25 +140,43 @@ def test_a_first_run_provisions_and_ctrl_c_stops_all_of_it(first: First) -> None
 
 def test_in_a_terminal_a_person_sees_the_steps_the_addresses_and_a_line_a_request(first: First) -> None:
     """And nothing else. Each line fits into 80 columns."""
-    steps, rest = first.screen[: len(STEPS)], first.screen[len(STEPS) :]
-    for name, line in zip(STEPS, steps, strict=True):
-        assert re.fullmatch(rf"{name} +━+ 100% [a-z ]+", line), line
-    assert rest[0] == "Orders      1,500 (TPC-H at scale 0.001; SCALE=1 syncs 1,500,000)"
-    assert re.fullmatch(r"Lakebase    http://127\.0\.0\.1:\d+, PostgreSQL 16 at 127\.0\.0\.2", rest[1])
-    assert rest[2:5] == [
-        f"GraphiQL    {first.url}/api/graphql",
-        f"Log         {first.directory}/server.log",
-        "Press Ctrl-C to stop.",
-    ]
-    requests = [line.split() for line in rest[5:-2]]
+    screen = iter(first.screen)
+    for name in STEPS:
+        assert re.fullmatch(rf"{name} +━+ 100% [a-z ]+", line := next(screen)), line
+    assert next(screen) == "Orders      1,500 (TPC-H at scale 0.001; SCALE=1 syncs 1,500,000)"
+    assert re.fullmatch(r"Lakebase    http://127\.0\.0\.1:\d+, PostgreSQL 16 at 127\.0\.0\.2", next(screen))
+    assert next(screen) == f"GraphiQL    {first.url}/api/graphql"
+    assert next(screen) == f"Log         {first.directory}/server.log"
+    for name in OTHERS.values():
+        assert re.fullmatch(rf"{name} +━+ 100% all indexes exist", line := next(screen)), line
+    for name in OTHERS:
+        assert next(screen) == f"{name.replace('_', ' ').capitalize():<11} {ROWS[name]:,}"
+    assert re.fullmatch(r"Served      orders after \d+ s, all tables after \d+ s", next(screen))
+    assert next(screen) == "Press Ctrl-C to stop."
+    *rest, last, end = screen
+    requests = [line.split() for line in rest]
     assert [words[:3] for words in requests] == [
         ["POST", "/api/graphql", "200"],
+        ["POST", "/api/graphql", "200"],
+        ["POST", "Page", "200"],
         ["POST", "Newest", "200"],
         ["GET", "/nowhere", "404"],
     ]
-    assert requests[2][5:] == ["PATH_UNKNOWN"]
-    assert rest[-2:] == ["^C", "Stopped."]
+    assert requests[-1][5:] == ["PATH_UNKNOWN"]
+    assert (last, end) == ("^C", "Stopped.")
     assert all(len(line) < COLUMNS for line in first.screen)
+
+
+def test_a_first_run_serves_all_tables(first: First) -> None:
+    """Each has its synced table, with a source of its own, and a query from order to region finds all of them."""
+    sources = {one["name"].rpartition(".")[2]: one["sourceTable"] for one in first.tables}
+    assert sources == {
+        f"{source}_synced": f"samples.tpch.{source}" for source in ("orders", *(one.source for one in TABLES.values()))
+    }
+    assert "errors" not in first.graph
+    (order,) = first.graph["data"]["orders"]["nodes"]
+    assert order["customer"]["nation"]["region"]["name"]
+    assert order["lineItems"]["nodes"][0]["part"]["name"]
 
 
 def test_everything_else_is_in_the_log(first: First) -> None:
@@ -170,8 +211,13 @@ def test_another_scale_syncs_again_and_a_killed_run_is_recovered(directory: Path
     assert len(second.left) > 2
     with running(directory, scale="0.002") as again:
         # Elsewhere than in a terminal there are no bars.
-        steps = [line for line in again.output().splitlines() if line.startswith("sync_table")]
-        assert steps == ["sync_table           synced table orders_catalog.public.orders_synced: the rows are synced"]
+        steps = {line for line in again.output().splitlines() if line.startswith("sync_table")}
+        assert steps == {
+            f"sync_table           synced table orders_catalog.public.{name}: the rows are synced"
+            for name in ("orders_synced", *OTHERS.values())
+        }
+        assert "Customers   300\n" in again.output()
+        assert "Nations     25\n" in again.output()
         assert "━" not in again.output()
         assert not any(map(runs, second.left))
         assert again.count() == 3000

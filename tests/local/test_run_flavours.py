@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from schema.graph import TABLES
 from tests.local.runs import PlatformCall, exported, platform_calls, running
 from tests.servers.platform import end_left_behind, platform_directory
 
@@ -72,15 +73,16 @@ def by_default(directory: Path, named: Started) -> Started:
 
 
 def test_the_name_of_an_instance_chooses_the_older_api(named: Started) -> None:
-    """The Postgres API is only asked whether a deleted project still has the name."""
+    """The Postgres API is only asked whether a deleted project still has the name, and by the run for a password."""
     created = {PlatformCall("POST", f"{DATABASE}/{kind}") for kind in ("instances", "catalogs", "synced_tables")}
     assert named.changing() == created
-    assert named.to(POSTGRES) == {PlatformCall("GET", f"{POSTGRES}/projects/orders-pg")}
+    counting = PlatformCall("POST", f"{POSTGRES}/credentials")
+    assert named.to(POSTGRES) == {PlatformCall("GET", f"{POSTGRES}/projects/orders-pg"), counting}
 
 
 def test_an_instance_of_the_older_api_is_found_as_a_project(by_default: Started) -> None:
-    """So a directory of an earlier version of `make run` serves on. Only the other scale is synced."""
-    assert [one.path.rsplit("/", 1)[1] for one in by_default.changing()] == ["updates"]
+    """So a directory of an earlier version of `make run` serves on. Only the other scale is synced, of each table."""
+    assert [one.path.rsplit("/", 1)[1] for one in by_default.changing()] == ["updates"] * (1 + len(TABLES))
     assert by_default.to(DATABASE) == set()
     assert by_default.count == 3000
 

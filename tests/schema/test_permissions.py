@@ -46,7 +46,7 @@ ADMINISTRATION = {
     "create_synced_table",
     "delete_synced_table",
     "refresh_synced_table",
-    "ensure_order_indexes",
+    "ensure_indexes",
     "provision_lakebase",
     "teardown_lakebase",
     "cancel_operation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -49,13 +49,18 @@ from server.settings import Settings
 from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
+from tests.server.graph_tables import graph, odd_graph
 from tests.servers.process import PATIENCE_SECONDS, PATIENT, PATIENT_CONSTANTS
 from tests.support.examples import be_patient
 from tests.support.late_database import LateDatabase
 
 if TYPE_CHECKING:
+    import strawberry
+
     from server.db.pool import Pool
     from server.local.cluster import Cluster
+
+__all__ = ["graph", "odd_graph"]
 
 Execute = Callable[..., Awaitable[dict[str, Any]]]
 OpenStore = Callable[..., tuple[ServedOrders, Context]]
@@ -152,6 +157,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         feed: Mapping[str, Any] = MappingProxyType({}),
         aggregate_ttl: float = 0.0,
         tables: Mapping[str, str] = MappingProxyType({}),
+        hidden: Collection[str] = (),
         **limits: int,
     ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
@@ -168,7 +174,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
         store = ServedOrders(
             engines, Reader(orders, readiness), aggregate_ttl=aggregate_ttl, statistics=measurement.statistics
         )
-        graph = Graph(tables, engines, readiness, None, orders, store)
+        graph = Graph(tables, engines, readiness, None, orders, store, hidden=hidden)
         history = SqlChangeHistory(engines.pages, changes, migrations)
         return store, Context(
             principal=Principal("tester", roles),
@@ -211,11 +217,22 @@ def execute(open_store: OpenStore) -> Execute:
     return execute_
 
 
-@pytest.fixture(params=["ordinary", "fast"])
-def answer_either_way(request: pytest.FixtureRequest, open_store: OpenStore, statements: list[str]) -> Execute:
-    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+@pytest.fixture(scope="session")
+def planned_schema() -> tuple[DocumentCache, strawberry.Schema]:
+    """A schema that plans its documents, and the cache that has the plans."""
     documents = DocumentCache()
-    schema = build_schema(tables=TABLES, documents=documents, plans=True)
+    return documents, build_schema(tables=TABLES, documents=documents, plans=True)
+
+
+@pytest.fixture(params=["ordinary", "fast"])
+def answer_either_way(
+    request: pytest.FixtureRequest,
+    open_store: OpenStore,
+    statements: list[str],
+    planned_schema: tuple[DocumentCache, strawberry.Schema],
+) -> Execute:
+    """Run a document on the ordinary path; or plan it so, then forget its statements and answer it from the plan."""
+    documents, schema = planned_schema
 
     async def execute_(
         document: str, *, table: str = "public.orders_synced", context: Context | None = None, **variables: object

@@ -25,6 +25,7 @@ CREATE TABLE loading.orders_synced (
     o_orderdate date, o_orderpriority text, o_clerk text, o_shippriority integer, o_comment text
 )
 """
+_COPY: Final = "COPY loading.orders_synced FROM STDIN (FORMAT csv, HEADER)"
 # One index for each sort order of the API, and one for the customer, all ending in the key.
 _INDEXES: Final = {
     "orders_by_date": "o_orderdate, o_orderkey",
@@ -54,7 +55,7 @@ def load_orders(cluster: Cluster, scale: float) -> int:
     if loaded is not None and loaded["scale"] == scale:
         return int(loaded["orders"])
     cluster.run_sql(_CREATE)
-    copy_rows(cluster, "orders", scale, "loading.orders_synced")
+    _copy_orders(cluster, scale)
     for name, columns in _INDEXES.items():
         cluster.run_sql(f"CREATE INDEX {name} ON loading.orders_synced ({columns})")
     # VACUUM sets the visibility map, without which an index-only scan still visits the table.
@@ -71,21 +72,14 @@ def _loaded(cluster: Cluster) -> dict[str, float] | None:
     return json.loads(note) if note else None
 
 
-def copy_rows(cluster: Cluster, source: str, scale: float, table: str) -> None:
-    """Copy the rows of one of TPC-H's tables at this scale into a table with its columns.
-
-    Raises:
-        GeneratorError: the generator failed.
-        ClusterError: PostgreSQL failed.
-    """
-    statement = f"COPY {table} FROM STDIN (FORMAT csv, HEADER)"
-    copy = [str(binaries() / "psql"), cluster.url, "-v", "ON_ERROR_STOP=1", "-qc", statement]
+def _copy_orders(cluster: Cluster, scale: float) -> None:
+    copy = [str(binaries() / "psql"), cluster.url, "-v", "ON_ERROR_STOP=1", "-qc", _COPY]
     with (
         tempfile.TemporaryFile("w+") as generator_errors,
         tempfile.TemporaryFile("w+") as copy_errors,
         # Sessions of their own, so that Ctrl-C in the terminal reaches only the loading program.
         subprocess.Popen(
-            generator_command(source, scale), stdout=subprocess.PIPE, stderr=generator_errors, start_new_session=True
+            generator_command("orders", scale), stdout=subprocess.PIPE, stderr=generator_errors, start_new_session=True
         ) as generator,
         subprocess.Popen(
             copy, stdin=generator.stdout, stdout=copy_errors, stderr=subprocess.STDOUT, start_new_session=True
@@ -103,6 +97,6 @@ def copy_rows(cluster: Cluster, source: str, scale: float, table: str) -> None:
         copy_errors.seek(0)
         generator_errors.seek(0)
         if copying.returncode != 0:
-            raise ClusterError(f"{statement} failed: {copy_errors.read()}")
+            raise ClusterError(f"{_COPY} failed: {copy_errors.read()}")
         if generator.returncode != 0:
             raise GeneratorError(f"tpchgen-cli failed: {generator_errors.read()}")

@@ -41,6 +41,11 @@ _PURGE = (
 )
 _BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
+_ALL_SERVED = "that of the orders, and of every table that the setting `TABLES` names, if absent"
+_OTHERS = (
+    "Without it, or with the configured one, the tables that the setting `TABLES` names are included; with another one "
+    "they are not."
+)
 _SAFETY_NET = (
     "`true`: first make a branch of the branch with the synced table, which keeps what would be lost. It expires by "
     "itself, and its storage costs until then: the plan names it, and says when it expires. Only instances of the "
@@ -171,10 +176,15 @@ class CreateSyncedTableInput:
 
     name: str = strawberry.field(description=_TABLE_NAME)
     source_table: str | None = strawberry.field(
-        default=UNSET, description=f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')}"
+        default=UNSET,
+        description=(
+            f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')} For a name that `TABLES` has: the table of "
+            "TPC-H for it."
+        ),
     )
     primary_key: list[str] | None = strawberry.field(
-        default=UNSET, description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
+        default=UNSET,
+        description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')} For a name that `TABLES` has: its own key.",
     )
     policy: SyncPolicy | None = strawberry.field(
         default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
@@ -207,21 +217,21 @@ class DeleteSyncedTableInput:
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
-@strawberry.input(description="A synced table to sync now.")
+@strawberry.input(description="A synced table to sync now, or all that the server serves.")
 class RefreshSyncedTableInput:
     """The input of refreshSyncedTable."""
 
-    name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
+    name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_ALL_SERVED}.")
     safety_net: bool = strawberry.field(default=False, description=_SAFETY_NET)
     acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
-@strawberry.input(description="A synced table of orders whose indexes are to be built.")
-class EnsureOrderIndexesInput:
-    """The input of ensureOrderIndexes."""
+@strawberry.input(description="A synced table whose indexes are to be built, or all that the server serves.")
+class EnsureIndexesInput:
+    """The input of ensureIndexes."""
 
-    table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_CONFIGURED}.")
+    table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_ALL_SERVED}.")
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
@@ -232,7 +242,7 @@ class CancelOperationInput:
     id: strawberry.ID = strawberry.field(description="The `id` of the operation.")
 
 
-@strawberry.input(description="Everything that the API needs: instance, catalog, synced table and indexes.")
+@strawberry.input(description="Everything that the API needs: instance, catalog, synced tables and indexes.")
 class ProvisionLakebaseInput:
     """The input of provisionLakebase."""
 
@@ -257,19 +267,24 @@ class ProvisionLakebaseInput:
         default=UNSET, description="The branch of the database, if instances have branches; the served one if absent."
     )
     table_name: str | None = strawberry.field(
-        default=UNSET, description=f"The synced table, which must be in that catalog; {_CONFIGURED}."
+        default=UNSET,
+        description=f"The synced table of the orders, which must be in that catalog; {_CONFIGURED}. {_OTHERS}",
     )
     source_table: str | None = strawberry.field(
-        default=UNSET, description=f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')}"
+        default=UNSET,
+        description=(
+            f"The table to copy the orders from: catalog.schema.table. The other tables are copied from the same "
+            f"schema, by their names in TPC-H. {_IF_ABSENT.format('`samples.tpch.orders`')}"
+        ),
     )
     primary_key: list[str] | None = strawberry.field(
-        default=UNSET, description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
+        default=UNSET, description=f"Of the orders. {_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
     )
     policy: SyncPolicy | None = strawberry.field(
         default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
     )
     timeseries_key: str | None = strawberry.field(
-        default=UNSET, description=f"{_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
+        default=UNSET, description=f"Of the orders. {_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
     )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
@@ -279,7 +294,7 @@ class ProvisionLakebaseInput:
 
 @strawberry.input(
     description=(
-        "What to tear down: synced table, catalog and instance. Give all three names, or none to tear down those that "
+        "What to tear down: synced tables, catalog and instance. Give all three names, or none to tear down those that "
         "the server is configured with. Given and configured names cannot be mixed."
     )
 )
@@ -289,7 +304,8 @@ class TeardownLakebaseInput:
     instance_name: str | None = strawberry.field(default=UNSET, description="The instance.")
     catalog_name: str | None = strawberry.field(default=UNSET, description="The catalog.")
     table_name: str | None = strawberry.field(
-        default=UNSET, description="The synced table, which must be in that catalog: catalog.schema.table."
+        default=UNSET,
+        description=f"The synced table of the orders, which must be in that catalog: catalog.schema.table. {_OTHERS}",
     )
     purge: bool = strawberry.field(default=False, description=_PURGE)
     safety_net: bool = strawberry.field(

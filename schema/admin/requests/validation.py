@@ -99,16 +99,18 @@ class InputValidation(BranchValidation):
         return ports.AdminRequest(
             _Kind.REFRESH_SYNCED_TABLE,
             table_name=self._table_name(given(input_.name), "name"),
+            others=self._others() if given(input_.name) is None else (),
             safety_net=self._safety_net(wanted=input_.safety_net),
             acknowledge_cost=input_.acknowledge_cost,
             dry_run=input_.dry_run,
         )
 
-    def ensure_order_indexes(self, input_: inputs.EnsureOrderIndexesInput) -> ports.AdminRequest:
-        """The request of ensureOrderIndexes."""
+    def ensure_indexes(self, input_: inputs.EnsureIndexesInput) -> ports.AdminRequest:
+        """The request of ensureIndexes."""
         return ports.AdminRequest(
             _Kind.ENSURE_INDEXES,
             table_name=self._table_name(given(input_.table_name), "tableName"),
+            others=self._others() if given(input_.table_name) is None else (),
             dry_run=input_.dry_run,
         )
 
@@ -128,13 +130,15 @@ class InputValidation(BranchValidation):
         branch = self._branch(given(input_.branch))
         if branch is None and instance == self._configured.instance_name:
             branch = self._configured.branch
+        spec = self._table_spec(table, input_)
         return ports.AdminRequest(
             _Kind.PROVISION,
             instance=self._instance_spec(instance, input_),
             catalog=table_ports.CatalogSpec(
                 catalog, instance, database, create_database=input_.create_database, branch=branch
             ),
-            table=self._table_spec(table, input_),
+            table=spec,
+            others=self._others(spec) if self._is_configured(table) else (),
             acknowledge_cost=input_.acknowledge_cost,
             dry_run=input_.dry_run,
         )
@@ -169,6 +173,7 @@ class InputValidation(BranchValidation):
             instance_name=instance,
             catalog_name=catalog,
             table_name=table,
+            others=self._others() if self._is_configured(table) else (),
             confirm_deletion=input_.confirm_deletion,
             discard_status_changes=input_.discard_status_changes,
             dry_run=input_.dry_run,
@@ -240,6 +245,27 @@ class InputValidation(BranchValidation):
     def _table_name(self, name: str | None, field: str) -> str:
         # The configured table is ORDERS_TABLE in this catalog.
         return self._or_configured(name, self._configured.table_name, SYNCED_TABLE, field, "LAKEBASE_CATALOG_NAME")
+
+    def _is_configured(self, table: str) -> bool:
+        """Whether it is the configured table. With another one an operator means something else than what is served."""
+        return table.lower() == (self._configured.table_name or "").lower()
+
+    def _others(self, orders: table_ports.SyncedTableSpec | None = None) -> tuple[table_ports.SyncedTableSpec, ...]:
+        """The other served tables. If they are to be created, it is in the manner of the orders."""
+        names = [(one.name, one.table.source) for one in self._configured.others]
+        if orders is None:
+            return tuple(table_ports.SyncedTableSpec(name) for name, _ in names)
+        schema = orders.source and orders.source.rpartition(".")[0]
+        return tuple(
+            table_ports.SyncedTableSpec(
+                name,
+                source=schema and f"{schema}.{source}",
+                policy=orders.policy,
+                storage_catalog=orders.storage_catalog,
+                storage_schema=orders.storage_schema,
+            )
+            for name, source in names
+        )
 
     def _table_in_catalog(self, table: str, catalog: str) -> None:
         if table and catalog and _catalog_of(table) != catalog.lower():

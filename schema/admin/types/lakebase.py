@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations at run time
 
@@ -26,7 +27,7 @@ class DatabaseCopy:
     message: str = strawberry.field(description="The same in words, and what to do if the copy takes its place.")
 
 
-@strawberry.type(description="The instance, catalog and synced table that this server is configured to serve.")
+@strawberry.type(description="The instance, catalog and synced tables that this server is configured to serve.")
 class Lakebase:
     """The configured names, and the objects with these names."""
 
@@ -34,7 +35,10 @@ class Lakebase:
     catalog_name: str | None = strawberry.field(description="The name of the configured catalog, if any.")
     database_name: str | None = strawberry.field(description="The name of the configured database, if any.")
     table_name: str | None = strawberry.field(
-        description="The name of the configured synced table, catalog.schema.table, if any."
+        description="The name of the synced table of the orders, catalog.schema.table, if one is configured."
+    )
+    table_names: list[str] = strawberry.field(
+        description="The names of the synced tables of all served tables, that of the orders first."
     )
 
     @strawberry.field(
@@ -61,8 +65,24 @@ class Lakebase:
         found = None if self.catalog_name is None else await lakebase.catalog(self.catalog_name)
         return DatabaseCatalog.of(found) if found and lakebase.configured.is_place(found) else None
 
-    @strawberry.field(description=f"The configured synced table. {PRESENT}", extensions=[WithDeadline()])
+    @strawberry.field(description=f"The synced table of the orders. {PRESENT}", extensions=[WithDeadline()])
     async def synced_table(self, info: Info) -> SyncedTable | None:
         """Makes one call to the platform."""
-        found = await synced_table_named(info, self.table_name)
-        return found if found and info.context.lakebase.configured.is_place(found.table) else None
+        return await _served(info, self.table_name)
+
+    @strawberry.field(
+        description=(
+            "The synced tables of all served tables, that of the orders first, side by side with `tableNames`: null "
+            "for one that does not exist. Looked up only if selected."
+        ),
+        extensions=[WithDeadline()],
+    )
+    async def synced_tables(self, info: Info) -> list[SyncedTable | None] | None:
+        """Makes one call to the platform for each table, all at once."""
+        return list(await asyncio.gather(*(_served(info, name) for name in self.table_names)))
+
+
+async def _served(info: Info, name: str | None) -> SyncedTable | None:
+    """The synced table with this name, if it is in the served database."""
+    found = await synced_table_named(info, name)
+    return found if found and info.context.lakebase.configured.is_place(found.table) else None

@@ -69,7 +69,7 @@ class TableIndex:
     name: str = strawberry.field(description="The name in PostgreSQL.")
     definition: str = strawberry.field(description="The statement that creates it, as PostgreSQL writes it.")
     valid: bool = strawberry.field(
-        description="Whether PostgreSQL can use it. A failed build leaves it invalid; `ensureOrderIndexes` rebuilds it."
+        description="Whether PostgreSQL can use it. A failed build leaves it invalid; `ensureIndexes` rebuilds it."
     )
 
 

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from schema.ports.admin.instances import Instance, InstanceChange, InstancePage, InstanceSpec
     from schema.ports.admin.operations import Operation, OperationKind, OperationPage
     from schema.ports.admin.plans import Difference, Plan
-    from schema.ports.admin.tables import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec, TableIndex
+    from schema.ports.admin.tables import Catalog, CatalogSpec, ServedTable, SyncedTable, SyncedTableSpec, TableIndex
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
     """The names that this server is configured with; None for each that is not configured.
 
-    `flavour` is that of all instances. `branch` is the branch of the instance that is served, if instances have any.
+    `table_name` is the synced table of the orders, and `others` are the other served tables. `flavour` is that of all
+    instances. `branch` is the branch of the instance that is served, if instances have any.
     """
 
     instance_name: str | None
@@ -36,6 +37,12 @@ class Configured:
     table_name: str | None
     flavour: Flavour = Flavour.PROVISIONED
     branch: str | None = None
+    others: tuple[ServedTable, ...] = ()
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The synced tables of all served tables, that of the orders first; none if no catalog is configured."""
+        return () if self.table_name is None else (self.table_name, *(one.name for one in self.others))
 
     def is_place(self, found: Catalog | SyncedTable) -> bool:
         """Whether a catalog or table is in the configured instance, branch and database, as far as that is known.
@@ -73,7 +80,8 @@ class AdminRequest:
     catalog_name. DELETE_SYNCED_TABLE, REFRESH_SYNCED_TABLE, ENSURE_INDEXES: table_name. TEARDOWN: all three names.
     CREATE_BRANCH, RESTORE: branch. UPDATE_BRANCH: branch_change. DELETE_BRANCH, UNDELETE_BRANCH: instance_name and
     branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name. REFRESH_SYNCED_TABLE and
-    TEARDOWN may ask for a `safety_net`.
+    TEARDOWN may ask for a `safety_net`. PROVISION, TEARDOWN, REFRESH_SYNCED_TABLE and ENSURE_INDEXES may be about
+    `others` too: more synced tables in the same catalog. Only PROVISION needs more of them than their names.
     """
 
     kind: OperationKind
@@ -95,6 +103,7 @@ class AdminRequest:
     snapshot: SnapshotSpec | None = None
     snapshot_name: str | None = None
     safety_net: bool = False
+    others: tuple[SyncedTableSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

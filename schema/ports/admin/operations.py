@@ -50,7 +50,10 @@ class OperationState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OperationStep:
-    """One step of an operation. Its times are by the clock of the process that runs it; `progress` is from 0 to 1."""
+    """One step of an operation. Its times are by the clock of the process that runs it; `progress` is from 0 to 1.
+
+    Consecutive steps that are `beside` run side by side, except that those of one resource run one after the other.
+    """
 
     name: str
     resource: str
@@ -59,6 +62,7 @@ class OperationStep:
     message: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from schema.ports.columns import Table
+
 
 class SyncState(Enum):
     """The state of a synced table and its pipeline."""
@@ -30,6 +32,8 @@ class SyncState(Enum):
     UNKNOWN = "UNKNOWN"
 
 
+# What orders are copied from unless an operator says otherwise.
+ORDERS_SOURCE: Final = "samples.tpch.orders"
 SYNC_FAILED: Final = frozenset({SyncState.OFFLINE_FAILED, SyncState.ONLINE_PIPELINE_FAILED})
 
 
@@ -113,6 +117,14 @@ def _server(flavour: Flavour, instance: str | None, branch: str | None) -> str |
 
 
 @dataclass(frozen=True, slots=True)
+class ServedTable:
+    """A table that the server serves beside the orders: the name of its synced table, and what it declares."""
+
+    name: str
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
 class TableIndex:
     """An index on the PostgreSQL table. An invalid index is not used, and blocks a new one of its name."""
 
@@ -159,7 +171,7 @@ class SyncedTableSpec:
         """The spec of a synced table to create: the orders of TPC-H by their key, unless it says otherwise."""
         return replace(
             self,
-            source=self.source or "samples.tpch.orders",
+            source=self.source or ORDERS_SOURCE,
             primary_key=self.primary_key or ("o_orderkey",),
             policy=self.policy or SyncPolicy.SNAPSHOT.value,
         )

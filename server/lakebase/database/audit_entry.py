@@ -39,7 +39,7 @@ ACTIONS: Final = {
     OperationKind.CREATE_SYNCED_TABLE: "createSyncedTable",
     OperationKind.DELETE_SYNCED_TABLE: "deleteSyncedTable",
     OperationKind.REFRESH_SYNCED_TABLE: "refreshSyncedTable",
-    OperationKind.ENSURE_INDEXES: "ensureOrderIndexes",
+    OperationKind.ENSURE_INDEXES: "ensureIndexes",
     OperationKind.PROVISION: "provisionLakebase",
     OperationKind.TEARDOWN: "teardownLakebase",
     OperationKind.CREATE_BRANCH: "createDatabaseBranch",

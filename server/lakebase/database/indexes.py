@@ -1,4 +1,4 @@
-"""The indexes on a table of orders: finds missing and invalid ones, and builds them."""
+"""The indexes on the served tables: finds missing and invalid ones, and builds them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from schema.ports.admin.tables import TableIndex
+from schema.tables.indexes import indexes_of
 from server.db.app_tables import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+    from schema.ports.columns import Table
     from server.lakebase.database.inspection import Postgres, TableLocation
 
 _POLL_SECONDS: Final = 0.5
 # PostgreSQL cuts longer identifiers.
 _NAME_CHARACTERS: Final = 63
-# One index for each sort order that the API offers, and one for the customer filter. All end in the key, by which
-# pages continue.
-NEEDED: Final = {
-    "by_key": ("o_orderkey",),
-    "by_date": ("o_orderdate", "o_orderkey"),
-    "by_price": ("o_totalprice", "o_orderkey"),
-    "by_customer": ("o_custkey", "o_orderkey"),
-}
 _INDEXES: Final = """
     SELECT c.relname, pg_get_indexdef(c.oid) AS definition, i.indisvalid AND i.indisready AS valid,
            m.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL
              AND 0 = ALL (i.indoption::int2[]) AS plain,
            ARRAY(
-             SELECT a.attname::text
-             FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k (number, position)
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.position
+             SELECT quote_ident(a.attname) || CASE WHEN l.collname = 'C' THEN ' COLLATE "C"' ELSE '' END
+             FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1], i.indcollation::oid[])
+               WITH ORDINALITY k (number, ordered_by, position)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+             LEFT JOIN pg_collation l ON l.oid = k.ordered_by
+             ORDER BY k.position
            ) AS columns,
            EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid) AS building
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
     WHERE i.indrelid = to_regclass($1)
     ORDER BY c.relname
 """
-_COLUMNS: Final = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0"
+_COLUMNS: Final = """
+    SELECT attname::text, quote_ident(attname) || CASE WHEN attcollation = 0 THEN '' ELSE ' COLLATE "C"' END
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0
+"""
 _PROGRESS: Final = """
     SELECT phase, CASE WHEN blocks_total > 0 THEN blocks_done::float / blocks_total ELSE 0 END
     FROM pg_stat_progress_create_index WHERE relid = to_regclass($1)
@@ -51,6 +51,8 @@ _PROGRESS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class _Index:
+    """An index that is there. Its columns are as in `_Wanted`."""
+
     name: str
     definition: str
     valid: bool
@@ -58,16 +60,34 @@ class _Index:
     plain: bool
     building: bool
 
-    def serves(self, wanted: tuple[str, ...]) -> bool:
+    def serves(self, wanted: _Wanted) -> bool:
         """Whether this index begins with these columns, in this order."""
-        return self.plain and self.columns[: len(wanted)] == wanted
+        return self.plain and self.columns[: len(wanted.columns)] == wanted.columns
 
 
-class OrderIndexes:
-    """Reads and builds the indexes on synced tables of orders."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An index that a table needs: the end of its name, and its columns as SQL. Text sorts by its code points."""
 
-    def __init__(self, postgres: Postgres, *, timeout: float) -> None:
+    suffix: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(self.columns)
+
+
+class TableIndexes:
+    """Reads and builds the indexes on synced tables.
+
+    Args:
+        postgres: connects to the databases.
+        served: the tables that the server serves. A synced table is the one whose key it has.
+        timeout: how many seconds building one index may take.
+    """
+
+    def __init__(self, postgres: Postgres, served: Collection[Table], *, timeout: float) -> None:
         self._postgres = postgres
+        self._needed = indexes_of(served)
         self._timeout = timeout
 
     async def found(self, table: TableLocation) -> list[TableIndex]:
@@ -80,13 +100,13 @@ class OrderIndexes:
             return [TableIndex(one.name, one.definition, one.valid) for one in await _indexes(connection, table.name)]
 
     async def apply_to(self, table: TableLocation) -> bool:
-        """Whether the table holds orders: whether it has the order key.
+        """Whether a table with these columns is served: whether it has the key of one.
 
         Raises:
             UnavailableError: the database does not answer.
         """
         async with self._postgres.connected(table.instance, table.database) as connection:
-            return set(NEEDED["by_key"]) <= await _columns(connection, table.name)
+            return bool(self._wanted(await _columns(connection, table.name)))
 
     async def missing(self, table: TableLocation) -> list[str]:
         """The columns of each index that `build` would build, as text.
@@ -95,8 +115,8 @@ class OrderIndexes:
             UnavailableError: the database does not answer.
         """
         async with self._postgres.connected(table.instance, table.database) as connection:
-            found, columns = await _indexes(connection, table.name), await _columns(connection, table.name)
-        return [", ".join(wanted) for _, wanted in _missing(found, columns)]
+            found, wanted = await _indexes(connection, table.name), self._wanted(await _columns(connection, table.name))
+        return [str(one) for one in wanted if not any(index.valid and index.serves(one) for index in found)]
 
     async def broken(self, table: TableLocation) -> list[str]:
         """The statements that drop indexes left INVALID by interrupted builds, so that their names are free again.
@@ -118,7 +138,7 @@ class OrderIndexes:
         index, this waits for it.
 
         Args:
-            table: the table of orders.
+            table: the table.
             report: called with the progress, 0 to 1, and a message.
 
         Returns:
@@ -132,23 +152,28 @@ class OrderIndexes:
             self._postgres.connected(table.instance, table.database, seconds=self._timeout) as builder,
             self._postgres.connected(table.instance, table.database) as watcher,
         ):
-            columns = await _columns(watcher, table.name)
-            for number, (suffix, wanted) in enumerate(NEEDED.items()):
-                share = number / len(NEEDED)
-                await report(share, f"index on {', '.join(wanted)}")
-                if not set(wanted) <= columns:
-                    continue
-                statements = await self._statements(watcher, table, suffix, wanted)
+            needed = self._wanted(await _columns(watcher, table.name))
+            for number, wanted in enumerate(needed):
+                await report(number / len(needed), f"index on {wanted}")
+                statements = await self._statements(watcher, table, wanted)
                 try:
                     for statement in statements:
-                        await self._run(builder, watcher, table, statement, functools.partial(_scaled, report, share))
+                        scaled = functools.partial(_scaled, report, number, len(needed))
+                        await self._run(builder, watcher, table, statement, scaled)
                 except asyncpg.InsufficientPrivilegeError:
                     refused += statements
         return refused
 
-    async def _statements(
-        self, watcher: asyncpg.Connection, table: TableLocation, suffix: str, wanted: tuple[str, ...]
-    ) -> list[str]:
+    def _wanted(self, columns: Mapping[str, str]) -> list[_Wanted]:
+        """The indexes of the served table whose key is among these columns, as far as it has the columns."""
+        found = []
+        for one in self._needed:
+            stored = [column.stored for column in (*one.table.key, *one.columns)]
+            if columns.keys() >= set(stored):
+                found.append(_Wanted(one.suffix, tuple(columns[str(column.stored)] for column in one.columns)))
+        return found
+
+    async def _statements(self, watcher: asyncpg.Connection, table: TableLocation, wanted: _Wanted) -> list[str]:
         """The statements that make an index on these columns; none if there is a valid one."""
         while True:
             serving = [one for one in await _indexes(watcher, table.name) if one.serves(wanted)]
@@ -158,9 +183,8 @@ class OrderIndexes:
                 break
             await asyncio.sleep(_POLL_SECONDS)  # PostgreSQL does not notify when another session's build ends
         broken = [_drop_statement(table, one) for one in serving]
-        index = await _free_name(watcher, table.schema, f"{table.table}_{suffix}", {one.name for one in serving})
-        listed = ", ".join(quoted(column) for column in wanted)
-        return [*broken, f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quoted(index)} ON {table.name} ({listed})"]
+        index = await _free_name(watcher, table.schema, f"{table.table}_{wanted.suffix}", {one.name for one in serving})
+        return [*broken, f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quoted(index)} ON {table.name} ({wanted})"]
 
     @staticmethod
     async def _run(
@@ -185,9 +209,11 @@ def _drop_statement(table: TableLocation, index: _Index) -> str:
     return f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(table.schema)}.{quoted(index.name)}"
 
 
-async def _scaled(report: Callable[[float, str], Awaitable[None]], share: float, part: float, message: str) -> None:
+async def _scaled(
+    report: Callable[[float, str], Awaitable[None]], number: int, builds: int, part: float, message: str
+) -> None:
     """Report the progress of one build as part of all builds."""
-    await report(share + part / len(NEEDED), message)
+    await report((number + part) / builds, message)
 
 
 async def _free_name(connection: asyncpg.Connection, schema: str, wanted: str, ours: set[str]) -> str:
@@ -202,14 +228,6 @@ async def _free_name(connection: asyncpg.Connection, schema: str, wanted: str, o
         number += 1
 
 
-def _missing(found: Sequence[_Index], columns: set[str]) -> list[tuple[str, tuple[str, ...]]]:
-    return [
-        (suffix, wanted)
-        for suffix, wanted in NEEDED.items()
-        if set(wanted) <= columns and not any(one.valid and one.serves(wanted) for one in found)
-    ]
-
-
 async def _indexes(connection: asyncpg.Connection, name: str) -> list[_Index]:
     rows: Sequence[Any] = await connection.fetch(_INDEXES, name)
     return [
@@ -218,5 +236,6 @@ async def _indexes(connection: asyncpg.Connection, name: str) -> list[_Index]:
     ]
 
 
-async def _columns(connection: asyncpg.Connection, name: str) -> set[str]:
-    return {row[0] for row in await connection.fetch(_COLUMNS, name)}
+async def _columns(connection: asyncpg.Connection, name: str) -> dict[str, str]:
+    """The columns of a table, each as SQL that an index is made of."""
+    return {row[0]: row[1] for row in await connection.fetch(_COLUMNS, name)}

@@ -34,6 +34,9 @@ FIRST_BRANCH: Final = "production"
 _DATABASES: Final = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
 # Before every status change.
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+# A plan goes on without what PostgreSQL would tell. Nor may the platform give a credential, although it shows the
+# instance: it may not know of it everywhere yet.
+_NO_ANSWER: Final = (UnavailableError, ForbiddenError, PlatformError)
 # The role names of the platform's pipelines begin with this.
 _PIPELINE_ROLE_PREFIX: Final = "databricks_writer"
 _OWNER: Final = "SELECT tableowner FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
@@ -131,6 +134,7 @@ class Postgres:
             DatabaseAbsentError: there is no such database.
             UnavailableError: the database does not answer, refuses a statement, or took too long.
             ForbiddenError: PERMISSION_MISSING, the server's role lacks a right.
+            PlatformError: the platform gives no credential.
         """
         try:
             connection = await self._instances.connect(
@@ -178,7 +182,7 @@ class Postgres:
         try:
             async with self.connected(instance, FIRST_DATABASE) as connection:
                 return database in {row[0] for row in await connection.fetch(_DATABASES)}
-        except (UnavailableError, ForbiddenError):
+        except _NO_ANSWER:
             return None
 
     async def owner(self, table: TableLocation) -> str | None:
@@ -186,7 +190,7 @@ class Postgres:
         try:
             async with self.connected(table.instance, table.database) as connection:
                 owner: str | None = await connection.fetchval(_OWNER, table.schema, table.table)
-        except (UnavailableError, ForbiddenError):
+        except _NO_ANSWER:
             return None
         return owner
 
@@ -195,7 +199,7 @@ class Postgres:
         try:
             async with self.connected(table.instance, table.database) as connection:
                 return [row[0] for row in await connection.fetch(_DEPENDENTS, table.name)]
-        except (UnavailableError, ForbiddenError):
+        except _NO_ANSWER:
             return []
 
     async def grants_and_indexes(self, table: TableLocation) -> GrantsAndIndexes:

@@ -19,12 +19,14 @@ def absence_of(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError 
     if found is None:
         return DatabaseMissingError(not_found(name))
     if found.stopped:
+        # That mutation changes the endpoint of an instance's default branch, as this one usually is.
         return DatabaseAbsentError(
-            f"The database instance {name} is stopped: an admin starts it with updateDatabaseInstance(stopped: false)."
+            f"The database {_kind(name)} {name} is stopped: an admin starts it with updateDatabaseInstance(stopped: "
+            "false)."
         )
     if found.state == InstanceState.DELETING.value:
         return DatabaseAbsentError(
-            f"The database instance {name} is being deleted: after that, provisionLakebase creates a new one."
+            f"The database {_kind(name)} {name} is being deleted: after that, provisionLakebase creates a new one."
         )
     if found.host is None and found.endpoint is None and name.startswith(ENDPOINT_PREFIX):
         branch, _, endpoint = name.partition("/endpoints/")
@@ -32,18 +34,20 @@ def absence_of(name: str, found: DatabaseAddress | None) -> DatabaseAbsentError 
             not_found(name) if endpoint else f"The branch {branch} has no read-write endpoint: create one for it."
         )
     if found.host is None:
-        return DatabaseAbsentError(f"The database instance {name} has no address yet; its state is {found.state}.")
+        return DatabaseAbsentError(f"The database {_kind(name)} {name} has no address yet; its state is {found.state}.")
     return None
+
+
+def _kind(name: str) -> str:
+    return "endpoint" if name.startswith(ENDPOINT_PREFIX) else "instance"
 
 
 def not_found(name: str) -> str:
     """Why there is no instance or endpoint of this name for the server, and what to do."""
-    kind, setting, granted_on = (
-        ("endpoint", "LAKEBASE_ENDPOINT", "its project")
-        if name.startswith(ENDPOINT_PREFIX)
-        else ("instance", "LAKEBASE_INSTANCE_NAME", "it")
+    setting, granted_on = (
+        ("LAKEBASE_ENDPOINT", "its project") if name.startswith(ENDPOINT_PREFIX) else ("LAKEBASE_INSTANCE_NAME", "it")
     )
     return (
-        f"There is no database {kind} {name}, or the server's identity may not see it. Create it with "
+        f"There is no database {_kind(name)} {name}, or the server's identity may not see it. Create it with "
         f"provisionLakebase, set {setting} to one that exists, or grant the server's identity CAN USE on {granted_on}."
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import uuid
@@ -54,6 +56,7 @@ class OperationRecord:
     `facts` is what the steps have to remember: the uids found when the operation was planned, and the calls that were
     sent. `fence` is the number under which the holder claimed the operation; 0 while it is only in memory.
     `cancel_requested_by` is the user who asked for its cancellation, which the running step sees at its next look.
+    `saving` is held while the row is written: of two steps side by side, neither overwrites what the other has noted.
     """
 
     request: AdminRequest
@@ -68,6 +71,7 @@ class OperationRecord:
     failure: OperationFailure | None = None
     fence: int = 0
     cancel_requested_by: str | None = None
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
 
     @property
     def durable(self) -> bool:
@@ -101,9 +105,16 @@ class OperationRecord:
             cancel_requested_by=self.cancel_requested_by,
         )
 
-    def next_step(self) -> int | None:
-        """The index of the next step to run; None after the last."""
-        return next((index for index, step in enumerate(self.steps) if step.state not in _PASSED), None)
+    def next_lanes(self) -> list[list[int]]:
+        """The indexes of the next steps to run, in lanes that run side by side; none after the last step."""
+        first = next((index for index, step in enumerate(self.steps) if step.state not in _PASSED), None)
+        if first is None or not self.steps[first].beside:
+            return [] if first is None else [[first]]
+        lanes: dict[str, list[int]] = {}
+        for index, step in itertools.takewhile(lambda one: one[1].beside, enumerate(self.steps[first:], first)):
+            if step.state not in _PASSED:
+                lanes.setdefault(step.resource, []).append(index)
+        return list(lanes.values())
 
     def update_step(self, index: int, **values: Any) -> None:
         """Change fields of one step."""
@@ -166,11 +177,16 @@ def request_from_json(values: Mapping[str, Any]) -> AdminRequest:
     known = {name: values[name] for name in _field_names(AdminRequest) & values.keys()}
     for name, kind in _SPECS.items():
         if known.get(name) is not None:
-            spec = {key: known[name][key] for key in _field_names(kind) & known[name].keys()}
-            if spec.get("primary_key") is not None:
-                spec["primary_key"] = tuple(spec["primary_key"])
-            known[name] = kind(**spec)
-    return AdminRequest(**{**known, "kind": OperationKind(known["kind"])})
+            known[name] = _spec_from_json(kind, known[name])
+    others = tuple(_spec_from_json(SyncedTableSpec, one) for one in known.get("others", ()))
+    return AdminRequest(**{**known, "kind": OperationKind(known["kind"]), "others": others})
+
+
+def _spec_from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    spec = {key: values[key] for key in _field_names(kind) & values.keys()}
+    if spec.get("primary_key") is not None:
+        spec["primary_key"] = tuple(spec["primary_key"])
+    return kind(**spec)
 
 
 def steps_to_json(steps: Sequence[OperationStep]) -> list[dict[str, Any]]:
@@ -197,6 +213,8 @@ def steps_from_json(values: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
             message=step["message"],
             started_at=_parse_time(step["started_at"]),
             finished_at=_parse_time(step["finished_at"]),
+            # Rows from earlier releases lack it.
+            beside=step.get("beside", False),
         )
         for step in values
     ]

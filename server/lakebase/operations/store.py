@@ -47,6 +47,7 @@ class OperationStore:
         if other := self._conflicting_in_memory(operation):
             return other
         try:
+            await self.write_down_ended()
             if other := await self._table.insert(operation):
                 return other
         except UnavailableError as error:
@@ -62,6 +63,7 @@ class OperationStore:
         if other := self._conflicting_in_memory(operation):
             return other
         try:
+            await self.write_down_ended()
             return await self._table.conflicting(operation)
         except UnavailableError:
             return None
@@ -69,6 +71,7 @@ class OperationStore:
     async def persist(self, operation: OperationRecord) -> OperationRecord | None:
         """Move an operation from memory to the database, if it answers. If one there conflicts, return that one."""
         try:
+            await self.write_down_ended(but=operation)
             other = await self._table.insert(operation)
         except UnavailableError:
             return None
@@ -100,9 +103,12 @@ class OperationStore:
         await self._table.write_down(operation)
         self._memory.pop(operation.id, None)
 
-    async def write_down_ended(self) -> None:
-        """Move all ended operations from memory to the database, as `write_down`."""
-        for operation in [one for one in self._memory.values() if one.ended]:
+    async def write_down_ended(self, *, but: OperationRecord | None = None) -> None:
+        """Move all ended operations from memory to the database, `but` for one, as `write_down`.
+
+        Until then the row that one has left behind looks unfinished, and is in the way of others on its resources.
+        """
+        for operation in [one for one in self._memory.values() if one.ended and one is not but]:
             await self.write_down(operation)
 
     @property
@@ -128,8 +134,9 @@ class OperationStore:
 
     async def save(self, operation: OperationRecord) -> None:
         """Store the progress of an operation, and renew its lease."""
-        if operation.durable:
-            await self._table.save(operation)
+        async with operation.saving:
+            if operation.durable:
+                await self._table.save(operation)
 
     async def renew(self, operation: OperationRecord) -> None:
         """Renew an operation's lease."""

@@ -29,9 +29,10 @@ from server.lakebase.plans.drafts.differences import (
     describe,
     describe_changes,
     endpoint_changes,
+    in_utc,
     same_name,
 )
-from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, in_utc, step_adder, term
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, step_adder, term
 from server.lakebase.plans.drafts.sizes import size_in_words
 
 if TYPE_CHECKING:
@@ -192,12 +193,13 @@ class BranchPlans:
                 add(PlanAction.NOTHING, f"is deleted already; undeleteDatabaseBranch brings it back{until}")
             return
         draft.status_changes_lost = await count_changes(self._services, found.path)
-        served = "; this server serves it, so that orders cannot be read afterwards" if serves else ""
-        add(
-            PlanAction.DELETE,
-            f"is deleted with all its databases ({in_words({'': draft.status_changes_lost})}; {WAKES}){served}; "
-            + ("nothing can bring it back" if purge else undeletable("Branch")),
-        )
+        sentences = [
+            f"is deleted {'for good, with' if purge else 'with'} all its databases",
+            f"It holds {in_words({'': draft.status_changes_lost})} ({WAKES})",
+            *(["This server serves it, so orders cannot be read afterwards"] if serves else []),
+            "Nothing can bring it back" if purge else undeletable("Branch"),
+        ]
+        add(PlanAction.DELETE, ". ".join(sentences))
         for reason, message in kept_branch(found).items():
             draft.refuse(reason, message, "name")
         others = await self._platform.branches(found.instance_name)
@@ -271,9 +273,8 @@ class BranchPlans:
             count = await count_changes(self._services, server, since=since)
             newer = "status changes that cannot be counted" if count is None else f"status changes: {count:,}"
             message += (
-                f" The branch {spec.source} stays as it is, and alone has what is newer than {moment} ({newer}), with "
-                "the newer audit, operations and cursors of the feed. Catalogs and servers go on showing "
-                f"{spec.source}."
+                f" The branch {spec.source} stays as it is. Only it has what is newer than {moment} ({newer}), the "
+                f"audit, operations and cursors of the feed included. Catalogs and servers go on showing {spec.source}."
             )
         return f"{message} To serve the branch {spec.name}, set LAKEBASE_ENDPOINT to {path}"
 

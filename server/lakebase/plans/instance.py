@@ -32,10 +32,11 @@ from server.lakebase.plans.drafts.sizes import costs_more, lost_history, require
 from server.lakebase.plans.safety_net import net_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schema.ports.admin.administration import Configured
     from schema.ports.admin.instances import Instance, InstanceSpec
+    from schema.ports.admin.plans import Difference
     from server.lakebase.plans.drafts.dependents import Dependents
     from server.lakebase.plans.drafts.draft import Draft
     from server.lakebase.services import Services
@@ -128,14 +129,15 @@ class InstancePlans:
             add(PlanAction.NOTHING, f"is as wanted{place}")
             draft.awaits_platform = not found.settled
         elif change.stopped and not found.stopped:
+            switched = _switched("stopped", differences)
             add(
                 PlanAction.STOP,
-                f"{describe_changes(differences)}; {_databases(found)} cannot be reached until it is started{place}",
+                f"{switched}; {_databases(found)} cannot be reached until it is started{place}",
                 differences=differences,
                 costs=costs_more(found, change),
             )
         elif change.stopped is False and found.stopped:
-            add(PlanAction.START, f"is started{place}", differences=differences, costs=True)
+            add(PlanAction.START, f"{_switched('started', differences)}{place}", differences=differences, costs=True)
         else:
             message = (
                 describe_changes(differences)
@@ -173,13 +175,16 @@ class InstancePlans:
         changes = await changes_in(self._services, found, net=net_of(draft.facts))
         draft.status_changes_lost = total(changes)
         kept = found.flavour is Flavour.AUTOSCALING and not draft.request.purge
-        wakes = f"; {WAKES}" if found.flavour is Flavour.AUTOSCALING else ""
-        held = f"({in_words(changes)}{wakes}), and with the audit; export-changes saves changes and audit"
-        if kept:
-            message = f"is deleted with all its databases {held}; {undeletable('Instance')}"
-        else:
-            message = f"is deleted for good, with all its databases {held}; nothing can bring it back"
-        add(PlanAction.DELETE, message)
+        hosts = draft.facts["hosts_operations"]
+        audit = " and the audit" if hosts else ""
+        wakes = f" ({WAKES})" if found.flavour is Flavour.AUTOSCALING else ""
+        sentences = [
+            f"is deleted {'with' if kept else 'for good, with'} all its databases{audit}",
+            f"It holds {in_words(changes)}{wakes}",
+            *(["export-changes saves the changes and the audit"] if hosts else []),
+            undeletable("Instance") if kept else "Nothing can bring it back",
+        ]
+        add(PlanAction.DELETE, ". ".join(sentences))
         await self._refuse_if_protected(draft, name)
         draft.refuse_if_used(
             f"instance {name}", await self._dependents.of_instance(found), draft.name_field("instance")
@@ -221,6 +226,9 @@ class InstancePlans:
         name = required(draft.request.instance_name)
         found = await self._platform.instance(name)
         deleted = None if found else await self._platform.deleted_instance(name)
+        if found is None and deleted is None:
+            # Another client may have brought it back between the two looks.
+            found = await self._platform.instance(name)
         add = step_adder(draft, "undelete_instance", f"instance {name}", exists=found is not None)
         self._reserve_served(draft, name)
         if found is not None:
@@ -266,3 +274,9 @@ def _without_endpoint(found: Instance) -> str:
 
 def _databases(found: Instance) -> str:
     return f"the databases of its default branch {branch_name(found.branch)}" if found.branch else "its databases"
+
+
+def _switched(how: str, differences: Sequence[Difference]) -> str:
+    """That the instance is stopped or started, and what else changes, in words."""
+    others = [one for one in differences if one.field != "stopped"]
+    return f"is {how}{f', and {describe_changes(others)}' if others else ''}"

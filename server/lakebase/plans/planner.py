@@ -14,6 +14,7 @@ from server.lakebase.plans.drafts.draft import Draft
 from server.lakebase.plans.drafts.originals import Originals
 from server.lakebase.plans.instance import InstancePlans
 from server.lakebase.plans.safety_net import SafetyNetPlans
+from server.lakebase.plans.served_tables import ServedTablePlans
 from server.lakebase.plans.snapshot import SnapshotPlans
 from server.lakebase.plans.synced_table import SyncedTablePlans
 
@@ -53,7 +54,8 @@ class Planner:
         originals = Originals(configured, copy_of, hosting=hosting)
         self._instances = InstancePlans(services, dependents, configured, hosting=hosting)
         self._catalogs = CatalogPlans(services, dependents, originals)
-        self._tables = SyncedTablePlans(services, configured, originals, app_schema=app_schema)
+        tables = SyncedTablePlans(services, configured, originals, app_schema=app_schema)
+        self._served = ServedTablePlans(tables)
         self._nets = SafetyNetPlans(services, store)
         branches = BranchPlans(services, dependents, configured, hosting=hosting)
         snapshots = SnapshotPlans(services)
@@ -65,10 +67,10 @@ class Planner:
             OperationKind.UNDELETE_INSTANCE: self._instances.undelete,
             OperationKind.CREATE_CATALOG: self._catalogs.create,
             OperationKind.DELETE_CATALOG: self._catalogs.delete,
-            OperationKind.CREATE_SYNCED_TABLE: self._tables.create,
-            OperationKind.DELETE_SYNCED_TABLE: self._tables.delete_alone,
+            OperationKind.CREATE_SYNCED_TABLE: self._served.create,
+            OperationKind.DELETE_SYNCED_TABLE: tables.delete_alone,
             OperationKind.REFRESH_SYNCED_TABLE: self._refresh,
-            OperationKind.ENSURE_INDEXES: self._tables.build_indexes,
+            OperationKind.ENSURE_INDEXES: self._served.build_indexes,
             OperationKind.PROVISION: self._provision,
             OperationKind.TEARDOWN: self._teardown,
             OperationKind.CREATE_BRANCH: branches.create,
@@ -100,15 +102,15 @@ class Planner:
     async def _provision(self, draft: Draft) -> None:
         await self._instances.create(draft)
         await self._catalogs.create(draft)
-        await self._tables.create(draft)
+        await self._served.create(draft)
 
     async def _refresh(self, draft: Draft) -> None:
         await self._nets.add(draft)
-        await self._tables.refresh(draft)
+        await self._served.refresh(draft)
 
     async def _teardown(self, draft: Draft) -> None:
         await self._nets.add(draft)
-        await self._tables.delete(draft)
+        await self._served.delete(draft)
         await self._catalogs.delete(draft)
         await self._instances.delete(draft)
         await self._originals.guard_instance(draft)

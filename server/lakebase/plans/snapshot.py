@@ -8,8 +8,8 @@ from schema.errors import Reason
 from schema.ports.admin.plans import PlanAction
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.deletions import missing
-from server.lakebase.plans.drafts.differences import describe, snapshot_differences
-from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, in_utc, step_adder, term
+from server.lakebase.plans.drafts.differences import describe, in_utc, snapshot_differences
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, SOURCE, step_adder, term
 
 if TYPE_CHECKING:
     from schema.ports.admin.branches import SnapshotSpec

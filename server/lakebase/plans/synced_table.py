@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import ApiError, Reason
 from schema.ports.admin.instances import InstanceState
 from schema.ports.admin.operations import OperationKind
 from schema.ports.admin.plans import PlanAction
-from schema.ports.admin.tables import SYNC_FAILED, SyncPolicy
+from schema.ports.admin.tables import ORDERS_SOURCE, SYNC_FAILED, SyncPolicy
 from server.lakebase.database.inspection import location_of
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import describe, same_name, table_differences
-from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, step_adder
+from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, MADE_FROM, step_adder
 from server.lakebase.plans.new_table import NewTableChecks
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ class SyncedTablePlans:
         self._configured = configured
         self._originals = originals
 
-    async def create(self, draft: Draft) -> None:
+    async def create(self, draft: Draft, spec: SyncedTableSpec) -> None:
         """Plan to create the synced table, unless it exists as wanted, and to build its indexes."""
-        spec: SyncedTableSpec = required(draft.request.table)
         if same_name(spec.name.split(".")[1], self._app_schema):
             draft.refuse(
                 Reason.NAME_INVALID,
@@ -52,8 +52,25 @@ class SyncedTablePlans:
                 draft.name_field("table"),
             )
         found = await self._platform.synced_table(spec.name)
-        await (self._create(draft, spec.with_defaults()) if found is None else self._keep(draft, spec, found))
+        new = await self._new(draft, spec, found)
+        await (self._create(draft, new) if found is None else self._keep(draft, spec, found))
         self.after_sync(draft, spec.name)
+
+    async def _new(self, draft: Draft, spec: SyncedTableSpec, found: SyncedTable | None) -> SyncedTableSpec:
+        """The spec with its defaults. Those of a served table follow from its declaration."""
+        served = next((one.table for one in self._configured.others if same_name(one.name, spec.name)), None)
+        if served is not None:
+            source = spec.source or (found and found.source) or await self._beside_orders(served.source)
+            key = spec.primary_key or tuple(column.stored for column in served.key if column.stored)
+            # Even if it is there now: the step may find that it is gone.
+            draft.facts[MADE_FROM] = {"source": source, "primary_key": list(key)}
+            spec = replace(spec, source=source, primary_key=key)
+        return spec.with_defaults()
+
+    async def _beside_orders(self, source: str) -> str:
+        """The source table of this name in the schema of the one that the orders are copied from."""
+        orders = await self._platform.synced_table(required(self._configured.table_name))
+        return f"{((orders and orders.source) or ORDERS_SOURCE).rpartition('.')[0]}.{source}"
 
     async def _keep(self, draft: Draft, spec: SyncedTableSpec, found: SyncedTable) -> None:
         resource = f"synced table {spec.name}"
@@ -103,7 +120,7 @@ class SyncedTablePlans:
 
     async def delete_alone(self, draft: Draft) -> None:
         """Plan the deletion of the synced table, and keep its grants and indexes for the next table of its name."""
-        name = required(draft.request.table_name)
+        name: str = required(draft.request.table_name)
         if await self._platform.synced_table(name):
             draft.add(
                 "note_belongings",
@@ -112,11 +129,10 @@ class SyncedTablePlans:
                 "its grants and indexes are kept, for the next table of this name",
                 exists=True,
             )
-        await self.delete(draft)
+        await self.delete(draft, name)
 
-    async def delete(self, draft: Draft) -> None:
+    async def delete(self, draft: Draft, name: str) -> None:
         """Plan the deletion of the synced table."""
-        name = required(draft.request.table_name)
         found = await self._platform.synced_table(name)
         add = step_adder(draft, "delete_synced_table", f"synced table {name}", exists=found is not None)
         if found is None:
@@ -150,13 +166,14 @@ class SyncedTablePlans:
             parts = ["is deleted with its pipeline; its PostgreSQL table stays if the platform leaves it behind"]
         if same_name(found.name, self._configured.table_name):
             parts.append("orders cannot be read until it is created and synced again")
+        elif any(same_name(found.name, one.name) for one in self._configured.others):
+            parts.append("the API's fields of this table fail until it is created and synced again")
         if draft.request.kind is OperationKind.DELETE_SYNCED_TABLE:
             parts.append("status changes stay, and so do its schema and its database")
         return "; ".join(parts)
 
-    async def refresh(self, draft: Draft) -> None:
+    async def refresh(self, draft: Draft, name: str) -> None:
         """Plan a sync, and restore the grants and indexes that it takes away."""
-        name = required(draft.request.table_name)
         resource, found = f"synced table {name}", await self._platform.synced_table(name)
         if found is None:
             draft.add("sync_table", PlanAction.NOTHING, resource, "does not exist", exists=False)
@@ -199,13 +216,12 @@ class SyncedTablePlans:
             "build_indexes",
             PlanAction.BUILD,
             resource,
-            "if it is a table of orders, its missing indexes are built",
+            "its missing indexes are built, if a table with its columns is served",
             exists=None,
         )
 
-    async def build_indexes(self, draft: Draft) -> None:
+    async def build_indexes(self, draft: Draft, name: str) -> None:
         """Plan to build the missing indexes."""
-        name = required(draft.request.table_name)
         resource, found = f"synced table {name}", await self._platform.synced_table(name)
         if found is None:
             draft.add("build_indexes", PlanAction.NOTHING, resource, "does not exist", exists=False)

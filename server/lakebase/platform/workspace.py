@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 T = TypeVar("T")
-_ONCE_THREADS: Final = 2
+# Enough for the creations or deletions of all served tables at once.
+_ONCE_THREADS: Final = 8
 
 
 class Workspace:

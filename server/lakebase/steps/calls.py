@@ -20,8 +20,8 @@ _START_AGAIN_SECONDS: Final = 20.0
 # The same for deletions, which may be repeated sooner: a second one does no harm.
 DELETE_AGAIN_SECONDS: Final = 3.0
 # Once the platform has refused to create a resource because its name is taken, it may still not show the resource for
-# this long. One that does not appear is not ours.
-_APPEARS_SECONDS: Final = 5.0
+# this long: another client may have only begun to create it. One that does not appear is not ours.
+_APPEARS_SECONDS: Final = 20.0
 # How long a step waits for the platform's operation once the resource is there or gone, as it should be.
 _FREED_SECONDS: Final = 30.0
 # How often the platform's operation behind a call may fail for a reason that may pass.
@@ -180,15 +180,18 @@ class Creation:
         """
         if refusal := self._step.facts.get(self._fact):
             self._wait_for_it(refusal)
-        elif await self._call.due():
-            try:
-                await self._call.send(create)
-            except PlatformError as error:
-                if error.reason is not Reason.SPEC_CONFLICT:
-                    raise
-                self._step.facts[self._fact] = error.message
-                message = f"{error.message} The server looks whether it is this {self._resource}."
-            await self._step.report(progress, message)
+            return
+        try:
+            # If two clients create it at once, the platform may accept both calls, and refuse one in its operation.
+            if not await self._call.due():
+                return
+            await self._call.send(create)
+        except PlatformError as error:
+            if error.reason is not Reason.SPEC_CONFLICT:
+                raise
+            self._step.facts[self._fact] = error.message
+            message = f"{error.message} The server looks whether it is this {self._resource}."
+        await self._step.report(progress, message)
 
     def _wait_for_it(self, refusal: str) -> None:
         if self._missing_since is None:
@@ -196,7 +199,7 @@ class Creation:
         elif time.monotonic() - self._missing_since > _APPEARS_SECONDS:
             raise PlatformError(
                 Reason.SPEC_CONFLICT,
-                f"{refusal} The server finds no {self._resource}, so something else has this name. It was left alone: "
+                f"{refusal} The server finds no {self._resource}, so something else is in the way. It was left alone: "
                 "choose another name, or remove it and send the same mutation again.",
             )
 

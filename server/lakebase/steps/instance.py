@@ -155,6 +155,9 @@ async def undelete_instance(step: Step) -> str:
         if await undeletion.due() and found is None:
             deleted = await platform.deleted_instance(name)
             if deleted is None:
+                # Another client may have brought it back between the two looks.
+                if await platform.instance(name) is not None:
+                    return False
                 raise PlatformError(Reason.RESOURCE_NOT_FOUND, f"The instance {name} is purged: it cannot come back.")
             require_uid(f"instance {name}", step.facts.get("instance_uid"), deleted.uid)
             require_cost_acknowledged(step, f"instance {name}")

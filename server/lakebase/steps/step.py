@@ -34,6 +34,21 @@ class StepTimedOutError(UnavailableError):
         super().__init__(Reason.STEP_TIMED_OUT, message)
 
 
+class DatabaseLostError(UnavailableError):
+    """Another client has stopped or deleted the database that keeps the operation, so no lease can be confirmed.
+
+    Args:
+        error: what the platform says of the database.
+    """
+
+    def __init__(self, error: UnavailableError) -> None:
+        super().__init__(
+            Reason.DATABASE_UNAVAILABLE,
+            f"The database that keeps this operation cannot be used any more. {error.message} The operation has ended, "
+            "and asks the platform for nothing more. Send the same mutation again if it should still be done.",
+        )
+
+
 class StoppedError(Exception):
     """The process is about to stop. Another process, or the next one, continues from here."""
 
@@ -64,6 +79,7 @@ class Step:
     def __init__(
         self,
         operation: OperationRecord,
+        index: int,
         services: Services,
         timeouts: StepTimeouts,
         *,
@@ -75,6 +91,7 @@ class Step:
         self.services = services
         self._stopping = stopping
         self._operation = operation
+        self._index = index
         self._timeouts = timeouts
         self._save = save
         self._guard = guard
@@ -87,13 +104,24 @@ class Step:
         return self._operation.request
 
     @property
+    def resource(self) -> str:
+        """The kind and name of the resource that it works on."""
+        return self._operation.steps[self._index].resource
+
+    @property
     def index_seconds(self) -> float:
         """How long building one index may take."""
         return self._timeouts.index
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the operation remembers; saved with the next report or guard."""
+        """What the operation remembers; saved with the next report or guard.
+
+        Of a step that runs beside others: what it remembers about this resource.
+        """
+        if self._operation.steps[self._index].beside:
+            about: dict[str, Any] = self._operation.facts.setdefault(self.resource, {})
+            return about
         return self._operation.facts
 
     async def report(self, progress: float | None, message: str) -> None:
@@ -105,6 +133,7 @@ class Step:
 
         Raises:
             LeaseLostError: another process holds it.
+            DatabaseLostError: another client has stopped or deleted the database, so the operation ends.
             UnavailableError: the database does not answer, so it cannot be confirmed.
             OperationCancelledError: the operation is to be cancelled.
         """
@@ -164,7 +193,7 @@ class Step:
             raise OperationCancelledError
 
     def _may_pass(self, error: ApiError) -> bool:
-        if not error.retryable or error.reason is Reason.STEP_TIMED_OUT:
+        if not error.retryable or isinstance(error, (StepTimedOutError, DatabaseLostError)):
             return False
         self._failing_since = self._failing_since or time.monotonic()
         return time.monotonic() - self._failing_since < self._timeouts.failures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from schema.errors import PlatformError, Reason
@@ -9,7 +10,8 @@ from schema.ports.admin.tables import SYNC_FAILED, SyncState
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.inspection import TableLocation, location_of
 from server.lakebase.operations.operation import required
-from server.lakebase.plans.drafts.differences import table_differences
+from server.lakebase.plans.drafts.differences import same_name, table_differences
+from server.lakebase.plans.drafts.draft import MADE_FROM, SYNCED_TABLE
 from server.lakebase.steps.calls import DELETE_AGAIN_SECONDS, REQUESTED, Absence, Call, Creation, RunStart
 from server.lakebase.steps.checks import (
     deletion_message,
@@ -20,7 +22,7 @@ from server.lakebase.steps.checks import (
 )
 
 if TYPE_CHECKING:
-    from schema.ports.admin.tables import SyncedTable
+    from schema.ports.admin.tables import SyncedTable, SyncedTableSpec
     from server.lakebase.steps.step import Step
 
 _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE, SyncState.ONLINE_CONTINUOUS_UPDATE})
@@ -28,7 +30,8 @@ _ONLINE: Final = frozenset({SyncState.ONLINE, SyncState.ONLINE_NO_PENDING_UPDATE
 
 async def create_synced_table(step: Step) -> str:
     """Create the synced table, or find it as wanted; wait until its first sync is done."""
-    spec, platform = required(step.request.table), step.services.platform
+    spec, platform = _wanted(step), step.services.platform
+    new = _made_from(step, spec)
     creation, restart = Creation(step, f"synced table {spec.name}"), RunStart(step)
 
     async def look() -> bool:
@@ -36,7 +39,7 @@ async def create_synced_table(step: Step) -> str:
         if found is None:
             require_cost_acknowledged(step, f"synced table {spec.name}")
             await creation.send(
-                lambda: platform.create_synced_table(spec), REQUESTED, "requested; the platform creates its pipeline"
+                lambda: platform.create_synced_table(new), REQUESTED, "requested; the platform creates its pipeline"
             )
             return False
         creation.found()
@@ -62,7 +65,7 @@ async def create_synced_table(step: Step) -> str:
 
 async def delete_synced_table(step: Step) -> str:
     """Delete the synced table that was planned for, and its PostgreSQL table, which the platform may leave behind."""
-    name, platform = required(step.request.table_name), step.services.platform
+    name, platform = _table_name(step), step.services.platform
     deletion = Call(step, f"deletion of synced table {name}", again=DELETE_AGAIN_SECONDS, repeated=True)
     absence = Absence()
 
@@ -93,7 +96,7 @@ async def delete_synced_table(step: Step) -> str:
 
 async def keep_grants_and_indexes(step: Step) -> str:
     """Keep the table's grants and indexes before a sync or a deletion takes them away."""
-    name, messages = required(step.request.table_name), ["there is nothing to keep"]
+    name, messages = _table_name(step), ["there is nothing to keep"]
 
     async def look() -> bool:
         found = await step.services.platform.synced_table(name)
@@ -125,7 +128,7 @@ async def _may_be_reached_later(step: Step, found: SyncedTable) -> bool:
 
 async def sync_table(step: Step) -> str:
     """Start a sync, or find one under way, and wait until it is done."""
-    name, platform = required(step.request.table_name), step.services.platform
+    name, platform = _table_name(step), step.services.platform
     start = RunStart(step)
 
     async def look() -> bool:
@@ -155,8 +158,7 @@ async def sync_table(step: Step) -> str:
 
 async def restore_grants_and_indexes(step: Step) -> str:
     """Restore the grants and indexes that were kept before the table was replaced."""
-    name = step.request.table_name or required(step.request.table).name
-    messages = ["there is nothing to restore"]
+    name, messages = _table_name(step), ["there is nothing to restore"]
 
     async def look() -> bool:
         kept = await step.services.grants_and_indexes.get(name)
@@ -184,12 +186,11 @@ async def restore_grants_and_indexes(step: Step) -> str:
 
 
 async def build_indexes(step: Step) -> str:
-    """Build the missing indexes of a table of orders.
+    """Build the missing indexes of a table, if it is of a kind that is served.
 
     If the server's role may not build them, the step still succeeds, and its message has the statements to run.
     """
-    name = step.request.table_name or required(step.request.table).name
-    messages = ["all indexes exist"]
+    name, messages = _table_name(step), ["all indexes exist"]
 
     async def look() -> bool:
         found = await step.services.platform.synced_table(name)
@@ -198,7 +199,7 @@ async def build_indexes(step: Step) -> str:
         await step.guard()
         table = location_of(found)
         if not await step.services.indexes.apply_to(table):
-            messages.append("this is not a table of orders, so no index is built")
+            messages.append("no table with these columns is served, so no index is built")
             return True
         refused = await step.interruptible(step.services.indexes.build(table, step.report))
         if refused:
@@ -207,6 +208,24 @@ async def build_indexes(step: Step) -> str:
 
     await step.until(look)
     return messages[-1]
+
+
+def _table_name(step: Step) -> str:
+    return step.resource.removeprefix(SYNCED_TABLE)
+
+
+def _wanted(step: Step) -> SyncedTableSpec:
+    """What the request says about the table."""
+    request, name = step.request, _table_name(step)
+    found = next((one for one in (request.table, *request.others) if one and same_name(one.name, name)), None)
+    spec: SyncedTableSpec = required(found)
+    return spec
+
+
+def _made_from(step: Step, spec: SyncedTableSpec) -> SyncedTableSpec:
+    """The same with the source and the key that the plan has found, if the table has to be created."""
+    found = step.facts.get(MADE_FROM)
+    return replace(spec, source=found["source"], primary_key=tuple(found["primary_key"])) if found else spec
 
 
 def _sync_failed(found: SyncedTable) -> PlatformError:

@@ -53,6 +53,10 @@ class Reader(Generic[S]):
         """Whether a replica may answer some of the reads."""
         return self._replicas is not None and self._replicas.expected
 
+    def succeeded(self) -> None:
+        """Note that a statement of another reader has read the source."""
+        self._health.succeeded()
+
     async def fetch(self, pool: Pool, statement_of: Callable[[S], sa.Executable]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of one statement.
 

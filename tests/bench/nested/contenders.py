@@ -19,8 +19,8 @@ from tests.bench.contenders import (
 )
 from tests.bench.dialects import our_cursor, plain_cursor
 from tests.bench.nested.query import Graph
-from tests.bench.nested.tables import TABLES
 from tests.bench.node import HERE, node
+from tests.servers.tpch_graph import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

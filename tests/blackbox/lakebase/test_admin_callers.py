@@ -39,7 +39,7 @@ ADMIN_MUTATIONS = [
     f'createSyncedTable(input: {{name: "{TABLE}", acknowledgeCost: true}}) {{ userErrors {{ code }} }}',
     f'deleteSyncedTable(input: {{name: "{TABLE}", confirmDeletion: true}}) {{ userErrors {{ code }} }}',
     f'refreshSyncedTable(input: {{name: "{TABLE}"}}) {{ userErrors {{ code }} }}',
-    f'ensureOrderIndexes(input: {{tableName: "{TABLE}"}}) {{ userErrors {{ code }} }}',
+    f'ensureIndexes(input: {{tableName: "{TABLE}"}}) {{ userErrors {{ code }} }}',
     'provisionLakebase(input: {instanceName: "a", catalogName: "b", databaseName: "c", tableName: "b.public.t", acknowledgeCost: true}) { userErrors { code } }',
     'teardownLakebase(input: {instanceName: "a", catalogName: "b", tableName: "b.public.t", confirmDeletion: true}) { userErrors { code } }',
     f'cancelOperation(input: {{id: "{NOWHERE}"}}) {{ userErrors {{ code }} }}',

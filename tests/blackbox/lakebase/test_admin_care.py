@@ -193,9 +193,9 @@ async def test_an_operation_shown_as_failed_is_not_resumed_later(
         # The held request is answered with a reset. The SDK sends it again, and that one is forbidden.
         platform.fault("connection_reset", method="POST", path=updates)
         assert platform.release()
-        other = operator.answer("mutation { ensureOrderIndexes { operation { id } } }")
+        other = operator.answer("mutation { ensureIndexes { operation { id } } }")
         # The other operation is refused: this one either still runs, or its end has not been stored yet.
-        assert not (other["data"]["ensureOrderIndexes"] or {}).get("operation")
+        assert not (other["data"]["ensureIndexes"] or {}).get("operation")
     ended = operator.ended(payload)
     again = operator.operation(payload["operation"]["id"])
     assert again == ended

@@ -41,10 +41,11 @@ BOUNDARIES = [
     for index in range(len(change.calls))
 ]
 MOMENTS = ("hold_before", "hold_after")
-# In `make test`: an operation in memory, and a durable one. Few changes lead to these.
+# In `make test`: an operation in memory, a durable one, and one whose steps run side by side. Few changes lead to these.
 SAMPLE = {
     ("instance", "create instance", 0, "hold_after"),
     ("instance", "provision", 2, "hold_before"),
+    ("tables", "provision", 3, "hold_before"),
 }
 # Where the time until the succession is measured: durable operations, which are resumed without a request.
 MEASURED = [
@@ -74,16 +75,19 @@ def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
         yield walk
 
 
-def served(walk: Walk, altered: Mapping[str, float], *, port: int | None = None) -> AbstractContextManager[Operator]:
+def served(
+    walk: Walk, altered: Mapping[str, float], *, port: int | None = None, life: Life | None = None
+) -> AbstractContextManager[Operator]:
     """An operator of a server with these constants changed; without any it is the server as it is."""
     module = "tests.servers.hasty" if altered else "server"
-    return operated(walk.platform, port=port, module=module, altered=altered, **walk.flavour.settings)
+    settings = {**walk.flavour.settings, **(life.settings if life else {})}
+    return operated(walk.platform, port=port, module=module, altered=altered, **settings)
 
 
 def killed_at(walk: Walk, operator: Operator, change: Change, index: int, moment: str) -> dict[str, Any]:
     """Make the change, and kill the server while the platform holds the call; return the payload."""
     call = change.calls[index]
-    walk.platform.fault(moment, method=call.method, path=call.path, times=1)
+    walk.platform.fault(moment, method=call.method, path=call.path, times=1, skip=call.skip)
     payload: dict[str, Any] = operator.insist(document(change.mutation), input=change.input())["payload"]
     assert payload["operation"], payload["userErrors"]
 
@@ -104,10 +108,10 @@ def check_succession(
 ) -> float:
     """Kill a server at a call, and let another one resume; return the seconds until it does."""
     life, number = located(walk, boundary)
-    with served(walk, victim) as operator:
+    with served(walk, victim, life=life) as operator:
         change = walk.reach(operator, life, number)
         payload = killed_at(walk, operator, change, boundary[2], moment)
-    with served(walk, heir) as operator:
+    with served(walk, heir, life=life) as operator:
         started = time.monotonic()
         id_ = payload["operation"]["id"]
         if change.calls[boundary[2]].port in change.volatile:

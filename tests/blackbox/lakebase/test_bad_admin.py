@@ -106,7 +106,7 @@ BAD_TABLES = [
         ("createSyncedTable", {**CREATE_TABLE, "primaryKey": ["o_orderkey", 'o"x']}, "primaryKey.1"),
         ("createSyncedTable", {**CREATE_TABLE, "storageSchema": "information_schema"}, "storageSchema"),
         ("refreshSyncedTable", {"name": "a.b"}, "name"),
-        ("ensureOrderIndexes", {"tableName": "a.b"}, "tableName"),
+        ("ensureIndexes", {"tableName": "a.b"}, "tableName"),
         ("provisionLakebase", {"instanceName": "a/b", "acknowledgeCost": True}, "instanceName"),
         ("teardownLakebase", {"instanceName": "..", "catalogName": "c", "tableName": "c.public.t"}, "instanceName"),
     ],

@@ -258,7 +258,7 @@ def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
             ("RESOURCE_NOT_READY", "instanceName"),
         ),
         ("refreshSyncedTable", {"name": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "name")),
-        ("ensureOrderIndexes", {"tableName": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "tableName")),
+        ("ensureIndexes", {"tableName": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "tableName")),
         ("deleteSyncedTable", {"name": ASLEEP_TABLE, "confirmDeletion": True}, ("RESOURCE_NOT_READY", "name")),
         ("updateDatabaseInstance", {"name": "nowhere", "stopped": True}, ("RESOURCE_NOT_FOUND", "name")),
         (
@@ -267,7 +267,7 @@ def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
             ("SETTING_INVALID", "enableReadableSecondaries"),
         ),
         ("refreshSyncedTable", {"name": f"{CATALOG}.public.nowhere"}, ("RESOURCE_NOT_FOUND", "name")),
-        ("ensureOrderIndexes", {"tableName": f"{CATALOG}.public.nowhere"}, ("RESOURCE_NOT_FOUND", "tableName")),
+        ("ensureIndexes", {"tableName": f"{CATALOG}.public.nowhere"}, ("RESOURCE_NOT_FOUND", "tableName")),
     ],
 )
 def test_what_a_request_needs_has_to_exist(
@@ -376,7 +376,7 @@ def test_a_conflicting_operation_is_named(operator: Operator, platform: LocalPla
     others: list[tuple[str, dict[str, Any]]] = [
         ("deleteSyncedTable", {"name": TABLE, "confirmDeletion": True}),
         ("refreshSyncedTable", {}),
-        ("ensureOrderIndexes", {}),
+        ("ensureIndexes", {}),
         ("teardownLakebase", {"confirmDeletion": True, "discardStatusChanges": True}),
     ]
     for mutation, given in others:

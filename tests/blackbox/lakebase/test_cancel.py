@@ -193,7 +193,7 @@ async def test_a_long_wait_within_a_look_is_interrupted(platform: LocalPlatform,
         await connection.execute(f'DROP INDEX public."{index}"')
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute("SELECT FROM public.orders_synced LIMIT 1")
-            payload = operator.send("ensureOrderIndexes")
+            payload = operator.send("ensureIndexes")
             wait_for(
                 lambda: "CREATE INDEX" in str(operator.operation(payload["operation"]["id"])),
                 what=lambda: f"the build to begin: {operator.server.log()[-2000:]}",
@@ -207,7 +207,7 @@ async def test_a_long_wait_within_a_look_is_interrupted(platform: LocalPlatform,
                     pass
     finally:
         await connection.close()
-    operator.done("ensureOrderIndexes")
+    operator.done("ensureIndexes")
 
 
 def test_an_operation_that_is_not_there_cannot_be_cancelled(operator: Operator) -> None:

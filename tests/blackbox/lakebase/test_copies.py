@@ -239,7 +239,7 @@ def test_a_server_of_another_database_leaves_the_original_table_alone(platform: 
     with served(platform, LAKEBASE_DATABASE_NAME="another") as other:
         found = other.ask("{ lakebase { instance { name } catalog { name } syncedTable { name } } }")["lakebase"]
         assert found == {"instance": {"name": INSTANCE}, "catalog": None, "syncedTable": None}
-        for mutation in ("refreshSyncedTable", "ensureOrderIndexes", "teardownLakebase"):
+        for mutation in ("refreshSyncedTable", "ensureIndexes", "teardownLakebase"):
             (refusal, *_) = other.send(mutation, dryRun=True)["userErrors"]
             assert refusal["code"] == "SETTING_INVALID", mutation
             assert f"is in the database {DATABASE} of {INSTANCE}" in refusal["message"]

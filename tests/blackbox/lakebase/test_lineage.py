@@ -27,7 +27,7 @@ SET = "mutation($key: BigInt!, $status: OrderStatus!) { setOrderStatus(input: {o
 PAGE = "query($after: String) { orderStatusChanges(first: 10, after: $after) { nodes { orderKey cursor } } }"
 HEAD = "{ orderStatusChanges(first: 0) { headCursor } }"
 COPY = "{ lakebase { copyOf { instanceName branch databaseName since message } instance { name } catalog { name } syncedTable { name } } }"
-DEFAULTS = ("refreshSyncedTable", "ensureOrderIndexes", "teardownLakebase")
+DEFAULTS = ("refreshSyncedTable", "ensureIndexes", "teardownLakebase")
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def test_a_server_on_another_branch_leaves_the_main_branch_s_alone(
         assert (found["instance"], found["catalog"], found["syncedTable"]) == ({"name": INSTANCE}, None, None)
         for mutation, given, error in (
             ("refreshSyncedTable", {}, ("SETTING_INVALID", "name")),
-            ("ensureOrderIndexes", {}, ("SETTING_INVALID", "tableName")),
+            ("ensureIndexes", {}, ("SETTING_INVALID", "tableName")),
             ("teardownLakebase", DELETIONS, ("SETTING_INVALID", "tableName")),
             ("provisionLakebase", {"acknowledgeCost": True}, ("SPEC_CONFLICT", "catalogName")),
         ):
@@ -289,7 +289,7 @@ def test_what_changes_nothing_begins_no_operation(operator: Operator) -> None:
         ("createDatabaseInstance", {"name": INSTANCE}),
         ("updateDatabaseInstance", {"name": INSTANCE, "capacity": "CU_1", "stopped": False}),
         ("createDatabaseCatalog", {"name": CATALOG, "instanceName": INSTANCE, "databaseName": DATABASE}),
-        ("ensureOrderIndexes", {}),
+        ("ensureIndexes", {}),
         ("teardownLakebase", {"instanceName": "no", "catalogName": "no", "tableName": "no.public.t", **DELETIONS}),
     ):
         payload = operator.send(mutation, **given)

@@ -163,7 +163,7 @@ async def test_an_invalid_index_is_dropped_and_built_again(
     assert [one["name"] for one in operator.ask(INDEXES)["syncedTable"]["indexes"] if not one["valid"]] == [
         "orders_synced_by_price"
     ]
-    operator.done("ensureOrderIndexes", tableName=TABLE)
+    operator.done("ensureIndexes", tableName=TABLE)
     assert columns_of(operator.ask(INDEXES)["syncedTable"]["indexes"]) == indexes
 
 

@@ -259,7 +259,7 @@ async def test_a_mutation_answers_with_its_operation_and_what_is_there() -> None
         ("createDatabaseCatalog", '{name: "c", instanceName: "a", databaseName: "d"}', "databaseCatalog", "c"),
         ("createSyncedTable", '{name: "c.s.t"}', "syncedTable", "c.s.t"),
         ("refreshSyncedTable", '{name: "c.s.t"}', "syncedTable", "c.s.t"),
-        ("ensureOrderIndexes", '{tableName: "c.s.t"}', "syncedTable", "c.s.t"),
+        ("ensureIndexes", '{tableName: "c.s.t"}', "syncedTable", "c.s.t"),
     ],
 )
 async def test_a_mutation_shows_what_it_is_about(mutation: str, given: str, field: str, name: str) -> None:

@@ -91,7 +91,7 @@ def bad_names() -> list[tuple[str, dict[str, Any], str]]:
         ("createSyncedTable", {}, "name"),
         ("deleteSyncedTable", {}, "name"),
         ("refreshSyncedTable", {}, "name"),
-        ("ensureOrderIndexes", {}, "tableName"),
+        ("ensureIndexes", {}, "tableName"),
     ]
     of_columns = [("createSyncedTable", {"name": TABLE}, "timeseriesKey"), ("provisionLakebase", {}, "timeseriesKey")]
     return [
@@ -255,9 +255,7 @@ async def test_all_mistakes_are_reported_at_once() -> None:
     assert len(told) == len(given) + 1
 
 
-@pytest.mark.parametrize(
-    "mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureOrderIndexes"]
-)
+@pytest.mark.parametrize("mutation", ["provisionLakebase", "teardownLakebase", "refreshSyncedTable", "ensureIndexes"])
 async def test_a_missing_name_is_a_mistake(mutation: str) -> None:
     """If neither the input nor the settings have it, the mistake names both."""
     administration = RecordingAdministration(UNSET)
@@ -426,7 +424,7 @@ REQUESTS: list[tuple[str, dict[str, Any], ports.AdminRequest]] = [
         ports.AdminRequest(operation_ports.OperationKind.REFRESH_SYNCED_TABLE, table_name=CONFIGURED.table_name),
     ),
     (
-        "ensureOrderIndexes",
+        "ensureIndexes",
         {"tableName": "c.s.t", "dryRun": True},
         ports.AdminRequest(operation_ports.OperationKind.ENSURE_INDEXES, table_name="c.s.t", dry_run=True),
     ),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schema.context import PageLimits
 from schema.errors import InputError, Reason
+from schema.graph import TABLES
 from schema.orders.types import ORDERS
 from schema.ports.changes import BEGINNING, FeedPlace
 from schema.ports.values import Ordering, Position
@@ -30,6 +31,7 @@ from schema.relay.pagination import (
 if TYPE_CHECKING:
     from schema.ports.columns import Column
 
+LINE_ITEMS = TABLES["line_items"]
 KEYS = st.integers(-(2**63), 2**63 - 1)
 ORDERINGS = st.builds(
     Ordering,
@@ -64,6 +66,20 @@ def test_a_cursor_belongs_to_its_ordering(data: st.DataObject, ordering: Orderin
         with pytest.raises(InputError) as refusal:
             decode_cursor(cursor, other)
         assert refusal.value.reason is Reason.CURSOR_ORDER_MISMATCH
+
+
+def test_a_cursor_of_a_list_belongs_to_its_parent() -> None:
+    """The list of another parent refuses it and says so. Nothing else that is damaged gets that advice."""
+    of_lines = Ordering(LINE_ITEMS, LINE_ITEMS["order_key"], within=LINE_ITEMS["order_key"])
+    cursor = encode_cursor(of_lines, None, (1, 2), parent=1)
+    assert decode_cursor(cursor, of_lines, 1) == Position(None, (1, 2))
+    refusals = []
+    for wrong in (cursor, cursor[:-1], forged('[1,"line_items.order_key.order_key+",[],1,2]')):
+        with pytest.raises(InputError) as refusal:
+            decode_cursor(wrong, of_lines, 7)
+        assert refusal.value.reason is Reason.CURSOR_INVALID
+        refusals.append("another object" in str(refusal.value))
+    assert refusals == [True, False, False]
 
 
 def forged(text: str) -> str:

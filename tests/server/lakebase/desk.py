@@ -98,16 +98,20 @@ class Desk:
         async def detach(*, deleting: bool) -> None:  # noqa: ARG001 # the callback's signature
             self.detached += 1
 
-        step = Step(
-            operation,
-            self.services,
-            StepTimeouts(60, 60, 60),
-            save=save,
-            guard=_nothing,
-            detach=detach,
-            stopping=asyncio.Event(),
-        )
-        return [await STEPS[one.name](step) for one in draft.operation_steps]
+        steps = [
+            Step(
+                operation,
+                index,
+                self.services,
+                StepTimeouts(60, 60, 60),
+                save=save,
+                guard=_nothing,
+                detach=detach,
+                stopping=asyncio.Event(),
+            )
+            for index in range(len(draft.operation_steps))
+        ]
+        return [await STEPS[one.name](step) for one, step in zip(draft.operation_steps, steps, strict=True)]
 
     async def done(self, kind: OperationKind, **request: Any) -> list[str]:
         """Plan a request and run its steps."""

@@ -11,14 +11,13 @@ from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
 from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from server.lakebase import execution
-from server.lakebase.database.audit import AuditLog
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
-from server.lakebase.steps.step import StepTimeouts
 from tests.server.lakebase.conftest import SCHEMA
+from tests.server.lakebase.executors import executor_of, operation
 from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -58,28 +57,6 @@ class LateTable(OperationTable):
         self._deleted.set()
         if self._early:
             await self.refused.wait()
-
-
-async def nothing() -> Any:
-    """Do nothing, in place of a callback."""
-
-
-def executor_of(store: OperationStore, arguments: tuple[Any, ...], **callbacks: Any) -> execution.Executor:
-    """An executor, with these of its callbacks."""
-    return execution.Executor(
-        store,
-        AuditLog(AuditTable(OwnTables(*arguments))),
-        StepTimeouts(60, 60, 60),
-        nothing,
-        stopping=asyncio.Event(),
-        **{"changed": nothing, "finished": lambda _: None, "database_changed": nothing, **callbacks},
-    )
-
-
-def operation() -> OperationRecord:
-    """An operation with one step."""
-    request, resource = AdminRequest(OperationKind.TEARDOWN), "instance one"
-    return OperationRecord(request, (resource,), [OperationStep("delete", resource)], {}, "ada")
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -268,3 +245,53 @@ async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audi
     entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
     assert [(one.outcome, one.reason) for one in entries] == [(AuditOutcome.FAILED, "OPERATION_IN_PROGRESS")]
     assert len([line for line in log_lines() if line["event"] == "audit"]) == 1
+
+
+async def test_what_the_first_steps_have_made_is_served_while_others_run_side_by_side(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server looks at its database again before it goes on, and once more at the end."""
+    seen: list[str] = []
+
+    async def make(step: Step) -> str:
+        seen.append(step.resource)
+        return "made"
+
+    async def database_changed() -> None:
+        seen.append("served")
+
+    monkeypatch.setattr(execution, "STEPS", {"make": make})
+    steps = [OperationStep("make", "one"), *(OperationStep("make", name, beside=True) for name in ("two", "three"))]
+    made = OperationRecord(AdminRequest(OperationKind.PROVISION), ("one",), steps, {}, "ada")
+    store = OperationStore(OperationTable(*arguments))
+    assert await store.begin(made) is None
+    await executor_of(store, arguments, database_changed=database_changed).run(made)
+    assert made.state is OperationState.SUCCEEDED
+    assert seen == ["one", "served", "two", "three", "served"]
+
+
+async def test_steps_side_by_side_remember_what_is_theirs_and_overwrite_nothing(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has facts of its own, and all are in the row before the next call of any of them."""
+    both = asyncio.Barrier(2)
+    table = OperationTable(*arguments)
+
+    async def remember(step: Step) -> str:
+        for number in range(20):
+            step.facts["number"] = number
+            await both.wait()
+            await step.guard()
+            row = await table.find(made.id)
+            assert row is not None
+            assert row.facts[step.resource]["number"] >= number
+        return "done"
+
+    monkeypatch.setattr(execution, "STEPS", {"remember": remember})
+    steps = [OperationStep("remember", name, beside=True) for name in ("one", "two")]
+    made = OperationRecord(AdminRequest(OperationKind.REFRESH_SYNCED_TABLE), ("one", "two"), steps, {}, "ada")
+    store = OperationStore(table)
+    assert await store.begin(made) is None
+    await executor_of(store, arguments).run(made)
+    assert made.state is OperationState.SUCCEEDED, made.failure
+    assert made.facts == {"one": {"number": 19}, "two": {"number": 19}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from schema.orders.types import ORDERS
 from schema.ports.templates import Form, Slot, Template
@@ -19,7 +17,7 @@ from schema.ports.ways import Way
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver
-from server.db.engine import RANDOM_PAGE_COST, create_migration_engine
+from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
@@ -31,9 +29,10 @@ from server.tables.sql_json import json_page_statement
 from server.tables.sql_pages import Shape, page_statement, values_of
 from server.tables.sql_rows import rows_by_key
 from server.tables.store import SqlTableStore
+from tests.server.plans import explain, scans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import asyncpg
 
@@ -76,38 +75,6 @@ def paged(
         return page_statement(orders, shape, tuple(columns)).params(**values_of(request))
     template = Template(tuple(Slot(column, Form.STRING) for column in columns))
     return json_page_statement(orders, shape, (template,), ends=True).params(**values_of(request))
-
-
-async def explain(database: asyncpg.Connection, statement: sa.Select[Any], mode: str) -> dict[str, Any]:
-    """The plan that PostgreSQL runs for the prepared statement in this plan_cache_mode."""
-    compiled = statement.compile(dialect=dialect.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-    parameters = [compiled.params[name] for name in compiled.positiontup or []]
-    literals = ", ".join([await literal(database, value) for value in parameters])
-    await database.execute(f"SET plan_cache_mode = {mode}; SET random_page_cost = {RANDOM_PAGE_COST}")
-    await database.execute(f"PREPARE page AS {compiled}")
-    try:
-        plan = await database.fetchval(
-            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE page{f'({literals})' if literals else ''}"
-        )
-    finally:
-        await database.execute("DEALLOCATE page; RESET plan_cache_mode; RESET random_page_cost")
-    root: dict[str, Any] = json.loads(plan)[0]["Plan"]
-    return root
-
-
-async def literal(database: asyncpg.Connection, value: object) -> str:
-    """The value as SQL text."""
-    if isinstance(value, list | tuple):
-        return f"ARRAY[{', '.join(str(item) for item in value)}]"
-    return str(await database.fetchval("SELECT quote_literal($1::text)", str(value)))
-
-
-def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The nodes of a plan that read the table."""
-    if "Scan" in plan["Node Type"] and plan["Node Type"] != "Subquery Scan":
-        yield plan
-    for child in plan.get("Plans", []):
-        yield from scans(child)
 
 
 async def position(database: asyncpg.Connection, ordering: Ordering, fraction: float) -> Position:

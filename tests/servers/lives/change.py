@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tests.servers.flavours import AUTOSCALING, Flavour
@@ -18,11 +18,15 @@ COST: Final = {"acknowledgeCost": True}
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the platform's port, `port`, and the method and path template of its request."""
+    """A call of the platform's port, `port`, and the method and path template of its request.
+
+    `skip` is how many requests of the same kind the change makes before it.
+    """
 
     port: str
     method: str
     template: str
+    skip: int = 0
 
     @property
     def path(self) -> str:
@@ -59,7 +63,8 @@ class Change:
 class Life:
     """Changes, one after the other. The last one ends where the first one began, with the picture `begins`.
 
-    `reads` are the path templates of the requests that the changes make and that change nothing.
+    `reads` are the path templates of the requests that the changes make and that change nothing. `settings` are those
+    of the server that makes them, besides its flavour's.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Life:
     begins: frozenset[str] = field(repr=False)
     changes: tuple[Change, ...] = field(repr=False)
     reads: tuple[str, ...] = field(repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def after(self, number: int) -> list[str]:
         """The picture after a change."""
@@ -79,6 +85,11 @@ class Life:
 def one(*lines: str) -> frozenset[str]:
     """These lines of a picture."""
     return frozenset(lines)
+
+
+def each(call: Call, times: int) -> tuple[Call, ...]:
+    """The same call for several resources."""
+    return tuple(replace(call, skip=skip) for skip in range(times))
 
 
 def path_of(template: str) -> str:

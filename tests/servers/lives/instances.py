@@ -61,7 +61,7 @@ def _refresh_with_net(calls: dict[str, Call]) -> Change:
 
 def _deletions(calls: dict[str, Call]) -> Iterator[Change]:
     yield Change("start sync", "refreshSyncedTable", {"name": TABLE}, (calls["start"],))
-    yield Change("build indexes", "ensureOrderIndexes", {"tableName": TABLE})
+    yield Change("build indexes", "ensureIndexes", {"tableName": TABLE})
     table, catalog = (calls["delete_synced_table"],), (calls["delete_catalog"],)
     given = {"name": TABLE, "confirmDeletion": True}
     yield Change("delete table", "deleteSyncedTable", given, table, less=table_lines())

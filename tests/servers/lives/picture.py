@@ -16,7 +16,8 @@ NET: Final = "branch before-refresh"
 
 def picture(platform: LocalPlatform) -> list[str]:
     """The lines, sorted. What is being purged is left out: it is gone for the reads of the API."""
-    inventory, lines = platform.inventory(), ["pipeline"] * len(platform.inventory()["pipelines"])
+    inventory = platform.inventory()
+    lines = [*pipeline_lines(len(inventory["pipelines"]))]
     lines += [f"catalog {found['name']}" for found in inventory["catalogs"]]
     lines += [f"synced table {found['name']}" for found in inventory["synced_tables"]]
     for project in inventory["projects"]:
@@ -46,9 +47,14 @@ def project_lines(limits: str) -> frozenset[str]:
     return frozenset({instance_line(), "default production", "branch production", endpoint_line("production", limits)})
 
 
+def pipeline_lines(count: int) -> frozenset[str]:
+    """The lines of so many pipelines, which have no names."""
+    return frozenset(f"pipeline {number}" for number in range(1, count + 1))
+
+
 def table_lines() -> frozenset[str]:
     """The lines of the operator's synced table."""
-    return frozenset({f"synced table {TABLE}", "pipeline"})
+    return pipeline_lines(1) | {f"synced table {TABLE}"}
 
 
 def catalog_line() -> str:

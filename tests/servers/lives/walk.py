@@ -12,6 +12,7 @@ from tests.servers.flavours import AUTOSCALING, Flavour
 from tests.servers.lives.branches import life_of_branches
 from tests.servers.lives.instances import life_of_instance
 from tests.servers.lives.picture import picture
+from tests.servers.lives.tables import life_of_tables
 from tests.servers.operator import HASTE, Operator, document
 from tests.servers.platform import AT_ONCE, LocalPlatform, platform_directory, running_platform
 from tests.servers.process import wait_for
@@ -33,8 +34,9 @@ HURRIED: Final[Mapping[str, float]] = {
 
 
 def lives_of(flavour: Flavour) -> dict[str, Life]:
-    """The lives of a flavour by name: of its instance, and of its branches if it has any."""
-    lives = [life_of_instance(flavour), *([life_of_branches()] if flavour is AUTOSCALING else [])]
+    """The lives of a flavour by name: of its instance, of its branches if it has any, and of several tables."""
+    branches = [life_of_branches()] if flavour is AUTOSCALING else []
+    lives = [life_of_instance(flavour), *branches, life_of_tables(flavour)]
     return {life.name: life for life in lives}
 
 
@@ -58,7 +60,9 @@ class Walk:
             # The change begins with nothing, which needs no walk.
             self._clear()
             self._next = life.name, number
-        if self._next is None or (self._next[0] != life.name and self._next[1] != 0):
+        if self._next is None or (
+            self._next[0] != life.name and (self._next[1] != 0 or self._lives[self._next[0]].begins != life.begins)
+        ):
             self._clear()
             operator.provisioned()
             self._next = life.name, 0

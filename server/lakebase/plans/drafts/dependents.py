@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from schema.errors import ForbiddenError, PlatformError
 from server.lakebase.plans.drafts.differences import same_name
+from server.lakebase.plans.drafts.draft import SYNCED_TABLE
 from server.observability.log_setup import silence_failure
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CATALOG: Final = "catalog "
-_TABLE: Final = "synced table "
 # The time for all calls of one kind. A search makes up to four kinds of calls, and the client waits for the plan. Calls
 # that are late are left out: the platform itself checks everything when it deletes.
 _SECONDS: Final = 4.0
@@ -65,26 +65,30 @@ class Dependents:
             _answers(self._unity.tables, ours),
             _answers(functools.partial(self._unity.tables, foreign=True), standard),
         )
-        names = _distinct(await self._known(_TABLE), *in_ours.values(), *elsewhere.values())
+        names = _distinct(await self._known(SYNCED_TABLE), *in_ours.values(), *elsewhere.values())
         tables = await _answers(self._platform.synced_table, names)
         synced = [name for name, one in tables.items() if one and is_there(one)]
-        return [*(f"{_CATALOG}{name}" for name in sorted(ours)), *(f"{_TABLE}{name}" for name in sorted(synced))]
+        return [*(f"{_CATALOG}{name}" for name in sorted(ours)), *(f"{SYNCED_TABLE}{name}" for name in sorted(synced))]
 
     async def of_catalog(self, catalog: str) -> list[str]:
         """The synced tables in a catalog, and the tables that are registered in it by themselves, with their kinds."""
         listed = await _answers(self._unity.tables, [catalog])
-        known = [name for name in await self._known(_TABLE) if same_name(name.split(".")[0], catalog)]
+        known = [name for name in await self._known(SYNCED_TABLE) if same_name(name.split(".")[0], catalog)]
         names = _distinct(known, *listed.values())
         synced = [name for name, one in (await _answers(self._platform.synced_table, names)).items() if one]
         others = [name for name in names if name not in synced]
         registered = [name for name, one in (await _answers(self._platform.is_registered, others)).items() if one]
-        return [*(f"{_TABLE}{name}" for name in sorted(synced)), *(f"table {name}" for name in sorted(registered))]
+        return [
+            *(f"{SYNCED_TABLE}{name}" for name in sorted(synced)),
+            *(f"table {name}" for name in sorted(registered)),
+        ]
 
     async def _known(self, kind: str) -> list[str]:
-        """The names of the catalogs or synced tables that operations have created, and the configured one."""
-        configured = self._configured.catalog_name if kind == _CATALOG else self._configured.table_name
+        """The names of the catalogs or synced tables that operations have created, and the configured ones."""
+        own = self._configured
+        configured = own.table_names if kind == SYNCED_TABLE else (own.catalog_name,) if own.catalog_name else ()
         created = [one.removeprefix(kind) for one in await self._store.created() if one.startswith(kind)]
-        return [*created, *([configured] if configured else [])]
+        return [*created, *configured]
 
 
 def _distinct(*lists: Iterable[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from schema.ports.admin.branches import endpoint_change
 from schema.ports.admin.instances import NEVER, InstanceState
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from schema.ports.admin.branches import Branch, BranchChange, BranchSpec, Endpoint, Snapshot, SnapshotSpec
     from schema.ports.admin.instances import Instance, InstanceChange, InstanceSpec
     from schema.ports.admin.tables import Catalog, CatalogSpec, SyncedTable, SyncedTableSpec
+
+_MOMENTS: Final = frozenset({"expiresAt", "from.time", "to"})
 
 
 def instance_differences(found: Instance, spec: InstanceSpec) -> list[Difference]:
@@ -156,13 +158,29 @@ def table_differences(found: SyncedTable, spec: SyncedTableSpec) -> list[Differe
 def describe(differences: Sequence[Difference]) -> str:
     """Differences in words."""
     return (
-        ", ".join(f"{one.field} is {one.current}, should be {one.wanted}" for one in differences) or "nothing differs"
+        ", ".join(
+            f"{one.field} is {_shown(one, one.current)}, should be {_shown(one, one.wanted)}" for one in differences
+        )
+        or "nothing differs"
     )
 
 
 def describe_changes(differences: Sequence[Difference]) -> str:
     """What a request changes, in words."""
-    return "changes " + ", ".join(f"{one.field} from {one.current} to {one.wanted}" for one in differences)
+    return "changes " + ", ".join(
+        f"{one.field} from {_shown(one, one.current)} to {_shown(one, one.wanted)}" for one in differences
+    )
+
+
+def in_utc(moment: datetime | str) -> str:
+    """A moment to the second, as plans show it."""
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _shown(difference: Difference, value: str) -> str:
+    """A value as sentences show it: not with microseconds, as the platform tells moments."""
+    return in_utc(value) if difference.field in _MOMENTS and value[:1].isdigit() else value
 
 
 def _differences(*properties: tuple[str, Any, Any]) -> list[Difference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +11,7 @@ from schema.ports.admin.administration import AdminRefusal
 from schema.ports.admin.instances import InstanceState, limits_mistake
 from schema.ports.admin.operations import OperationKind, OperationStep
 from schema.ports.admin.plans import Plan, PlanAction, PlannedStep
-from server.lakebase.plans.drafts.differences import same_name
+from server.lakebase.plans.drafts.differences import in_utc, same_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,10 @@ EXISTS: Final = "exists as wanted"
 CONFLICTS: Final = "exists with other properties"
 # The fact of an operation that holds the name of the branch which a branch or snapshot is made from.
 SOURCE: Final = "source"
+# The fact of an operation, about a synced table, that holds what a new one is made from: its source, and its key.
+MADE_FROM: Final = "made_from"
+# The kind of resource that a synced table is, before its name.
+SYNCED_TABLE: Final = "synced table "
 # The most dependents that a message names.
 _SHOWN_DEPENDENTS: Final = 10
 # Inputs of these kinds have a name field for each resource (`tableName`). The others have one, `name`.
@@ -71,6 +75,19 @@ class Draft:
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
         self.operation_steps.append(OperationStep(name, resource))
         self.reserve(resource)
+
+    def add_side_by_side(self, parts: Sequence[Draft]) -> None:
+        """Add what was planned for one resource in each part. The operation does it side by side.
+
+        Each has facts of its own, under the resource's name.
+        """
+        for part in parts:
+            self.steps += part.steps
+            self.operation_steps += [replace(step, beside=True) for step in part.operation_steps]
+            self.reserve(*part.resources)
+            self.refusals += part.refusals
+            self.facts |= {step.resource: part.facts for step in part.operation_steps}
+            self.awaits_platform |= part.awaits_platform
 
     def reserve(self, *resources: str) -> None:
         """Keep other operations off these resources. Names are in lower case, because Unity Catalog ignores case."""
@@ -133,9 +150,10 @@ class Draft:
             )
 
     def reserve_served(self, configured: Configured) -> None:
-        """Keep other operations off the configured catalog and table while their instance or branch changes."""
-        if configured.catalog_name and configured.table_name:
-            self.reserve(f"catalog {configured.catalog_name}", f"synced table {configured.table_name}")
+        """Keep other operations off the configured catalog and tables while their instance or branch changes."""
+        if configured.catalog_name:
+            tables = (f"{SYNCED_TABLE}{name}" for name in configured.table_names)
+            self.reserve(f"catalog {configured.catalog_name}", *tables)
 
     def deletes(self, resource: str) -> bool:
         """Whether a step of the plan deletes the resource."""
@@ -153,12 +171,6 @@ class Draft:
     def refuse(self, reason: Reason, message: str, field_: str | None = None, **more: Any) -> None:
         """Add a reason to refuse the request."""
         self.refusals.append(AdminRefusal(reason, message, field_, **more))
-
-
-def in_utc(moment: datetime | str) -> str:
-    """A moment to the second, as plans show it."""
-    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def term(expires_at: str | None, ttl_seconds: int | None) -> str:

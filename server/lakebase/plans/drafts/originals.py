@@ -29,8 +29,8 @@ class Originals:
         self._hosting = hosting
 
     async def guard_table(self, draft: Draft, found: SyncedTable) -> None:
-        """Refuse the configured table if it is in another database, or may be while this server serves a copy."""
-        if same_name(found.name, self._configured.table_name):
+        """Refuse a configured table if it is in another database, or may be while this server serves a copy."""
+        if any(same_name(found.name, name) for name in self._configured.table_names):
             await self._guard(draft, f"synced table {found.name}", found, "table")
 
     async def guard_catalog(self, draft: Draft, found: Catalog) -> None:

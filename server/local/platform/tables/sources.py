@@ -35,15 +35,20 @@ class GeneratorError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A source table. `rows_at_scale_1` is exact, except for lineitem, where other scales deviate a little."""
+    """A source table.
+
+    `rows_at_scale_1` is exact, except for lineitem, where other scales deviate a little. Nations and regions are the
+    same at every scale: they are not `scaled`.
+    """
 
     name: str
     rows_at_scale_1: int
     columns: dict[str, str]
+    scaled: bool = True
 
     def rows(self, scale: float) -> int:
         """The number of rows at this scale, approximately."""
-        return round(self.rows_at_scale_1 * scale)
+        return round(self.rows_at_scale_1 * scale) if self.scaled else self.rows_at_scale_1
 
     def postgres_columns(self) -> dict[str, str]:
         """The types of its columns in a synced table."""
@@ -118,12 +123,47 @@ SOURCES = {
                 "l_comment": "string",
             },
         ),
+        Source(
+            "part",
+            200_000,
+            {
+                "p_partkey": "bigint",
+                "p_name": "string",
+                "p_mfgr": "string",
+                "p_brand": "string",
+                "p_type": "string",
+                "p_size": "int",
+                "p_container": "string",
+                "p_retailprice": "decimal(18,2)",
+                "p_comment": "string",
+            },
+        ),
+        Source(
+            "supplier",
+            10_000,
+            {
+                "s_suppkey": "bigint",
+                "s_name": "string",
+                "s_address": "string",
+                "s_nationkey": "bigint",
+                "s_phone": "string",
+                "s_acctbal": "decimal(18,2)",
+                "s_comment": "string",
+            },
+        ),
+        Source(
+            "nation",
+            25,
+            {"n_nationkey": "bigint", "n_name": "string", "n_regionkey": "bigint", "n_comment": "string"},
+            scaled=False,
+        ),
+        Source("region", 5, {"r_regionkey": "bigint", "r_name": "string", "r_comment": "string"}, scaled=False),
     )
 }
 
 
 def generator_command(table: str, scale: float) -> list[str]:
-    """The command that writes a table of TPC-H (orders, customer, lineitem) to standard output as CSV with a header."""
+    """The command that writes a table of TPC-H to standard output as CSV with a header."""
     program = Path(sysconfig.get_path("scripts")) / "tpchgen-cli"
     return [str(program), "csv", "-s", str(scale), "--tables", table, "--stdout"]
 

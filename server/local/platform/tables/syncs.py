@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -51,6 +52,8 @@ class Syncs:
         self._options = options
         self._lifecycle = lifecycle
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # By branch: syncs that begin at once would create the same database, role and schema.
+        self._preparing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.progress: dict[str, Progress] = {}
 
     def open(self) -> None:
@@ -143,14 +146,17 @@ class Syncs:
         if table.spec.get("create_database_objects_if_missing"):
             connection = await self._lifecycle.connect(project, branch)
             try:
-                await sql.make_database(connection, table.database)
+                async with self._preparing[table.branch]:
+                    await sql.make_database(connection, table.database)
             finally:
                 connection.terminate()
         connection = await self._lifecycle.connect(project, branch, table.database)
         try:
             copy = TableCopy(connection, table, self._options)
+            async with self._preparing[table.branch]:
+                writer = await copy.prepare()
             self.progress[table.uid] = Progress(copy.rows, started=time.monotonic())
-            await copy.sync(self.progress[table.uid])
+            await copy.sync(self.progress[table.uid], writer)
         finally:
             connection.terminate()
 

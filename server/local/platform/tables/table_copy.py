@@ -70,29 +70,12 @@ class TableCopy:
         """The number of rows in the source, approximately."""
         return self._source.rows(self._options.scale)
 
-    async def sync(self, progress: Progress) -> None:
-        """Replace the table by a new copy of the source. The old table's indexes and grants are lost.
+    async def prepare(self) -> str:
+        """Create role and schema, check that the table may be replaced, and return the role's name.
 
         Raises:
             PlatformError: the schema is missing, or the table is not a synced table.
-            asyncpg.PostgresError, OSError, GeneratorError: PostgreSQL or the generator failed.
         """
-        writer = await self._prepare()
-        if self._options.sync_mode == "swap":
-            await self._swap(writer, progress)
-        else:
-            await self._fill_in_place(writer, progress)
-        progress.total = progress.synced
-
-    async def drop(self) -> None:
-        """Drop the table if it is a synced table."""
-        owner = await self._connection.fetchval(_OWNER, self._target)
-        await self._connection.execute(f"DROP SCHEMA IF EXISTS {self._staging} CASCADE")
-        if owner and owner.startswith(_WRITER):
-            await self._connection.execute(f"SET lock_timeout = '5s'; DROP TABLE {self._target}")
-
-    async def _prepare(self) -> str:
-        """Create role and schema, check that the table may be replaced, and return the role's name."""
         connection = self._connection
         oid = await connection.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
         writer = f"{_WRITER}{oid}"
@@ -110,6 +93,27 @@ class TableCopy:
         if owner and not owner.startswith(_WRITER):
             raise wrong_state(f"Table {self._target} exists already and is owned by '{owner}'.")
         return writer
+
+    async def sync(self, progress: Progress, writer: str) -> None:
+        """Replace the table by a new copy of the source, which the role `writer` owns.
+
+        The old table's indexes and grants are lost.
+
+        Raises:
+            asyncpg.PostgresError, OSError, GeneratorError: PostgreSQL or the generator failed.
+        """
+        if self._options.sync_mode == "swap":
+            await self._swap(writer, progress)
+        else:
+            await self._fill_in_place(writer, progress)
+        progress.total = progress.synced
+
+    async def drop(self) -> None:
+        """Drop the table if it is a synced table."""
+        owner = await self._connection.fetchval(_OWNER, self._target)
+        await self._connection.execute(f"DROP SCHEMA IF EXISTS {self._staging} CASCADE")
+        if owner and owner.startswith(_WRITER):
+            await self._connection.execute(f"SET lock_timeout = '5s'; DROP TABLE {self._target}")
 
     async def _swap(self, writer: str, progress: Progress) -> None:
         connection = self._connection

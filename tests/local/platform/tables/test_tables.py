@@ -172,6 +172,67 @@ async def test_a_synced_table_belongs_to_the_platform(
     assert name in {summary.full_name for summary in workspace.tables.list_summaries("shared")}
 
 
+KEYS = {
+    "orders": ["o_orderkey"],
+    "customer": ["c_custkey"],
+    "lineitem": ["l_orderkey", "l_linenumber"],
+    "part": ["p_partkey"],
+    "supplier": ["s_suppkey"],
+    "nation": ["n_nationkey"],
+    "region": ["r_regionkey"],
+}
+
+
+async def test_all_tables_of_tpch_are_synced_side_by_side(
+    platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
+) -> None:
+    """Into a database, a schema and a role that none of them finds. Every row's references are there."""
+    platform.create_catalog("tpch", "shared", "tpch")
+    connection = await platform.connect(shared.read_write_dns, database="tpch")
+    wanted = [synced_table(f"tpch.all.{source}", source, primary_key_columns=key) for source, key in KEYS.items()]
+    create = workspace.database.create_synced_database_table
+    await asyncio.gather(*(asyncio.to_thread(create, one) for one in wanted))
+    for source in KEYS:
+        platform.wait_for_table(f"tpch.all.{source}")
+    counts = {one: await connection.fetchval(f'SELECT count(*) FROM "all".{one}') for one in KEYS if one != "lineitem"}
+    assert counts == {"orders": ROWS, "customer": 150, "part": 200, "supplier": 10, "nation": 25, "region": 5}
+    # TPC-H's references: every row finds the rows that it names.
+    orphans = await connection.fetchval(
+        """
+        SELECT count(*) FROM "all".lineitem
+        LEFT JOIN "all".orders ON o_orderkey = l_orderkey LEFT JOIN "all".customer ON c_custkey = o_custkey
+        LEFT JOIN "all".part ON p_partkey = l_partkey LEFT JOIN "all".supplier ON s_suppkey = l_suppkey
+        LEFT JOIN "all".nation ON n_nationkey = c_nationkey LEFT JOIN "all".region ON r_regionkey = n_regionkey
+        WHERE r_regionkey IS NULL OR p_partkey IS NULL OR s_suppkey IS NULL
+        """
+    )
+    assert orphans == 0
+    assert await columns_of(connection, "part") == (
+        "p_partkey bigint, p_name text, p_mfgr text, p_brand text, p_type text, p_size integer, p_container text,"
+        " p_retailprice numeric(18,2), p_comment text"
+    )
+    assert await columns_of(connection, "supplier") == (
+        "s_suppkey bigint, s_name text, s_address text, s_nationkey bigint, s_phone text, s_acctbal numeric(18,2),"
+        " s_comment text"
+    )
+    assert (
+        await columns_of(connection, "nation") == "n_nationkey bigint, n_name text, n_regionkey bigint, n_comment text"
+    )
+    assert await columns_of(connection, "region") == "r_regionkey bigint, r_name text, r_comment text"
+    await connection.close()
+
+
+async def columns_of(connection: asyncpg.Connection, table: str) -> str:
+    """The columns of a table in the schema `all`, with their types."""
+    return str(
+        await connection.fetchval(
+            "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)"
+            " FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0",
+            f'"all".{table}',
+        )
+    )
+
+
 async def test_a_refresh_replaces_the_table_with_its_indexes_and_its_grants(
     platform: LocalPlatform, workspace: WorkspaceClient, shared: DatabaseInstance
 ) -> None:

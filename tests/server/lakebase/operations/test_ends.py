@@ -172,3 +172,18 @@ async def test_the_outcome_of_an_operation_has_no_secret(
     await end_here(store, store, held, database)
     ((_, _, _, _, resources, *_),) = await outcomes(database, held)
     assert resources == ["instance [secret]", "catalog one"]
+
+
+@pytest.mark.parametrize("ask", ["begin", "conflicting", "persist"])
+async def test_a_row_left_behind_by_an_operation_that_has_ended_keeps_nobody_out(
+    new_store: Callable[[], OperationStore], ask: str
+) -> None:
+    """Its database was stopped by another client, and is back. The next operation comes before the search for orphans."""
+    store, held, newer = new_store(), operation(), operation()
+    await store.begin(held)
+    store.abandon(held)
+    held.end()
+    assert await getattr(store, ask)(newer) is None
+    found = await new_store().find(held.id)
+    assert found is not None
+    assert found.state is OperationState.SUCCEEDED

@@ -142,7 +142,7 @@ async def test_the_deletion_of_the_served_branch_says_so_and_keeps_its_table(des
     desk.postgres.create_branch(PATH, api.Branch(spec=api.BranchSpec(no_expiry=True)), "dev").wait()
     names = {"instance_name": INSTANCE, "branch_name": "dev"}
     draft = await desk.plan(OperationKind.DELETE_BRANCH, serves="dev", **names)
-    assert "this server serves it, so that orders cannot be read afterwards" in draft.steps[0].message
+    assert "This server serves it, so orders cannot be read afterwards" in draft.steps[0].message
     assert {f"catalog {CATALOG}", f"synced table {TABLE}"} <= set(draft.resources)
     other = await desk.plan(OperationKind.DELETE_BRANCH, **names)
     assert "this server" not in other.steps[0].message

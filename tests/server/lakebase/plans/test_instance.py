@@ -103,6 +103,33 @@ async def test_the_plan_of_a_deletion_says_that_its_count_wakes_what_is_asleep(d
     assert "counting them wakes what is asleep" in draft.steps[0].message
 
 
+async def test_the_plan_of_a_deletion_is_read_sentence_by_sentence(desk: Desk) -> None:
+    """The instance holds the audit of this server; with a purge nothing comes back."""
+    draft = await desk.plan(OperationKind.DELETE_INSTANCE, instance_name=INSTANCE, purge=True)
+    assert draft.steps[0].message == (
+        "is deleted for good, with all its databases and the audit. It holds status changes recorded on its branches, "
+        "copies included: 0 on production (counting them wakes what is asleep). export-changes saves the changes and "
+        "the audit. Nothing can bring it back"
+    )
+
+
+async def test_the_plan_of_a_stop_says_what_else_is_changed(desk: Desk) -> None:
+    """One mutation may do both."""
+    change = InstanceChange(INSTANCE, stopped=True, retention_days=30)
+    (step,) = (await desk.plan(OperationKind.UPDATE_INSTANCE, change=change)).steps
+    assert step.message is not None
+    assert step.message.startswith("is stopped, and changes retentionWindowInDays from ")
+    assert "cannot be reached until it is started" in step.message
+
+
+async def test_an_instance_that_another_client_brings_back_meanwhile_is_not_taken_for_purged(desk: Desk) -> None:
+    """The first look does not find it, and the second one does not find it deleted."""
+    desk.platform.fault("not_found_after_create", method="GET", path=URL)
+    draft = await desk.plan(OperationKind.UNDELETE_INSTANCE, instance_name=INSTANCE)
+    assert draft.refusals == []
+    assert [one.message for one in draft.steps] == ["is not deleted (AVAILABLE)"]
+
+
 async def test_an_instance_without_an_endpoint_is_not_changed(desk: Desk) -> None:
     """Nothing is known of its size, so nothing would differ; its history can still be changed."""
     desk.platform.fault("answer", method="GET", path=f"{URL}/branches/production/endpoints", times=None, body="{}")

@@ -11,6 +11,7 @@ from schema.errors import PlatformError, Reason
 from schema.ports.admin.instances import InstanceChange, InstanceSpec
 from schema.ports.admin.operations import OperationKind
 from tests.server.lakebase.desk import URL
+from tests.servers.flavours import AUTOSCALING
 from tests.servers.operator import INSTANCE
 
 if TYPE_CHECKING:
@@ -51,3 +52,14 @@ async def test_a_purge_leaves_an_instance_alone_that_was_undeleted_since(desk: D
     assert failed.value.reason is Reason.NAMESAKE_FOUND
     assert "second-pg" in {one["id"] for one in desk.platform.inventory()["projects"]}
     await desk.done(OperationKind.DELETE_INSTANCE, instance_name="second-pg", purge=True)
+
+
+async def test_an_undeletion_that_another_client_overtakes_between_two_looks_is_done(desk: Desk) -> None:
+    """The first look does not find the instance, and the second one does not find it deleted."""
+    desk.postgres.create_project(Project(), "third-pg").wait()
+    desk.postgres.delete_project("projects/third-pg").wait()
+    draft = await desk.plan(OperationKind.UNDELETE_INSTANCE, instance_name="third-pg")
+    desk.postgres.undelete_project("projects/third-pg").wait()
+    desk.platform.fault("not_found_after_create", method="GET", path=f"{AUTOSCALING.instances}/third-pg")
+    assert await desk.run(draft) == ["the instance is back"]
+    await desk.done(OperationKind.DELETE_INSTANCE, instance_name="third-pg", purge=True)

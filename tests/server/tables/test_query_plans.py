@@ -1,0 +1,204 @@
+"""The plans of a graph's statements: each reads the rows of its parents by an index, and about as many as it returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schema.graph import TABLES
+from schema.orders.types import ORDERS
+from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
+from server.tables.catalog.synced_table import Definition, SyncedTable
+from server.tables.sql_pages import Shape, page_of, values_of
+from server.tables.sql_rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from tests.server.plans import explain, rows_read, scans
+from tests.servers.graph_tables import make_graph, orders_of, served
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from schema.ports.columns import Table
+    from server.db.engine import Engines
+    from server.tables.source import Source
+
+SCHEMA = "graph_plans"
+LINES, CUSTOMERS, NATIONS = TABLES["line_items"], TABLES["customers"], TABLES["nations"]
+MODES = ("force_custom_plan", "force_generic_plan")
+# 2,000 of 10,000 customers have ten orders each; an order has four lines, and a nation 40 customers. Keys begin here.
+FIRST = 1_000
+FILL = f"""
+TRUNCATE {", ".join((orders_of(SCHEMA), *served(SCHEMA).values()))};
+INSERT INTO {SCHEMA}.orders_synced
+  SELECT {FIRST} + n, {FIRST} + n % 2000, 'O', n % 977, date '1992-01-01' + n % 1000, '5-LOW', 'Clerk', 0, repeat('c', 40)
+  FROM generate_series(0, 19999) n;
+INSERT INTO {SCHEMA}.lineitem_synced
+  SELECT {FIRST} + n, {FIRST} + (n * 7 + line) % 800, 1, line, 1, 1, 0, 0, 'N', 'O', '1996-01-01', '1996-01-01',
+    '1996-01-01', 'NONE', 'MAIL', repeat('c', 40)
+  FROM generate_series(0, 19999) n, generate_series(1, 4) line;
+INSERT INTO {SCHEMA}.customer_synced
+  SELECT {FIRST} + n, 'Customer#' || n % 500, 'there', n % 250, '10', n % 300, 'BUILDING', repeat('c', 60)
+  FROM generate_series(0, 9999) n;
+INSERT INTO {SCHEMA}.nation_synced SELECT n, 'N' || n, n % 5, '' FROM generate_series(0, 249) n;
+CREATE INDEX orders_by_customer ON {SCHEMA}.orders_synced (o_custkey, o_orderkey);
+CREATE INDEX orders_by_price ON {SCHEMA}.orders_synced (o_totalprice, o_orderkey);
+CREATE INDEX orders_by_date ON {SCHEMA}.orders_synced (o_orderdate, o_orderkey);
+CREATE INDEX lines_by_part ON {SCHEMA}.lineitem_synced (l_partkey, l_orderkey, l_linenumber);
+CREATE INDEX customers_by_nation ON {SCHEMA}.customer_synced (c_nationkey, c_custkey);
+CREATE INDEX customers_by_name ON {SCHEMA}.customer_synced (c_name COLLATE "C", c_custkey);
+CREATE INDEX customers_by_balance ON {SCHEMA}.customer_synced (c_acctbal, c_custkey);
+"""
+
+
+@pytest.fixture(scope="module")
+async def sources(engines: Engines, database: asyncpg.Connection) -> dict[str, Source]:
+    """The tables as the server sees them, with more rows than can be read for a page."""
+    await make_graph(database, SCHEMA)
+    await database.execute(FILL)
+    names = {"orders": orders_of(SCHEMA), **served(SCHEMA)}
+    for table in names.values():
+        await database.execute(f"VACUUM (ANALYZE) {table}")
+    async with engines.pages.connect() as connection:
+        return {
+            name: await SyncedTable(Definition(ORDERS if name == "orders" else TABLES[name], table)).resolve(connection)
+            for name, table in names.items()
+        }
+
+
+def of_table(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes that read a table: others read the list of the parents."""
+    return [node for node in scans(plan) if "Relation Name" in node or "Index Name" in node]
+
+
+# The rows of which table belong to a parent, by which column, and the index that finds them.
+RELATIONS = {
+    "lines of an order": (LINES, "order_key", "lineitem_synced_pkey"),
+    "lines of a part": (LINES, "part_key", "lines_by_part"),
+    "orders of a customer": (ORDERS, "customer_key", "orders_by_customer"),
+    "customers of a nation": (CUSTOMERS, "nation_key", "customers_by_nation"),
+}
+# The number of rows of a parent.
+EACH = {"order_key": 4, "part_key": 100, "customer_key": 10, "nation_key": 40}
+
+
+def parents_of(within: str) -> list[int]:
+    """Twenty parents, in no order."""
+    return [*range(24, 4, -1)] if within == "nation_key" else [*range(FIRST + 700, FIRST + 100, -30)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("descending", [False, True], ids=["asc", "desc"])
+@pytest.mark.parametrize("at_place", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize("name", RELATIONS)
+async def test_a_page_of_each_parent_reads_what_it_returns(
+    sources: dict[str, Source],
+    database: asyncpg.Connection,
+    name: str,
+    at_place: bool,  # noqa: FBT001 # pytest gives it by name
+    descending: bool,  # noqa: FBT001 # as above
+    backward: bool,  # noqa: FBT001 # as above
+    mode: str,
+) -> None:
+    """By the index on the parent's key and the row's: page size + 1 rows for each parent, and one to look back."""
+    table, within, index = RELATIONS[name]
+    size, parents = 2, parents_of(within)
+    position = Position(None, (FIRST + 900, 2)[: len(table.key)]) if at_place else None
+    ordering = Ordering(table, table.key[0], descending=descending, within=table[within])
+    request = PageRequest(ordering, (), size, position, backward=backward, look_back=True)
+    statement = page_of_parents(sources[table.name], Shape.of_parents(request), table.columns[:2])
+    plan = await explain(database, statement, mode, parent_values(parents, values_of(request)))
+    nodes = of_table(plan)
+    assert {node["Index Name"] for node in nodes} == {index}, plan
+    assert sum(map(rows_read, nodes)) <= len(parents) * (size + 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("at_place", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize(
+    ("name", "by", "value"),
+    [
+        ("orders of a customer", "total_price", "5"),
+        ("orders of a customer", "order_date", "1992-05-05"),
+        ("customers of a nation", "name", "Customer#5"),
+        ("customers of a nation", "account_balance", "7"),
+    ],
+    ids=["orders by price", "orders by date", "customers by name", "customers by balance"],
+)
+async def test_a_page_in_another_order_reads_the_rows_of_its_parents_alone(
+    sources: dict[str, Source],
+    database: asyncpg.Connection,
+    name: str,
+    by: str,
+    value: str,
+    at_place: bool,  # noqa: FBT001 # pytest gives it by name
+    mode: str,
+) -> None:
+    """There is no index of a parent's rows in this order: all of them are read, and not those of other parents."""
+    table, within, _ = RELATIONS[name]
+    position = Position(value, (FIRST + 5,)) if at_place else None
+    request = PageRequest(Ordering(table, table[by], within=table[within]), (), 2, position, look_back=True)
+    parents = parents_of(within)
+    statement = page_of_parents(sources[table.name], Shape.of_parents(request), table.columns[:2])
+    plan = await explain(database, statement, mode, parent_values(parents, values_of(request)))
+    nodes = of_table(plan)
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes}, plan
+    # The page, the rows of no value behind it, and the look back.
+    passes = 4 if at_place else 1
+    heaps = [node for node in nodes if node["Node Type"] != "Bitmap Index Scan"]
+    assert sum(map(rows_read, heaps)) <= passes * EACH[within] * len(parents)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", RELATIONS)
+async def test_a_count_of_each_parent_reads_its_rows(
+    sources: dict[str, Source], database: asyncpg.Connection, name: str, mode: str
+) -> None:
+    """By the index alone, and no row of another parent."""
+    table, within, index = RELATIONS[name]
+    request = PageRequest(Ordering(table, table.key[0], within=table[within]), (), 0)
+    parents = parents_of(within)
+    statement = counts_of_parents(sources[table.name], Shape.of_parents(request))
+    plan = await explain(database, statement, mode, parent_values(parents, {}))
+    nodes = of_table(plan)
+    assert {node.get("Index Name") for node in nodes if node["Node Type"] != "Bitmap Heap Scan"} == {index}, plan
+    (counted,) = (node for node in nodes if node["Node Type"] != "Bitmap Index Scan")
+    assert rows_read(counted) == EACH[within] * len(parents)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("table", "keys", "index"),
+    [
+        (LINES, [(FIRST + n, n % 4 + 1) for n in range(40)], "lineitem_synced_pkey"),
+        (LINES, [(FIRST, 5), (1, 1)], "lineitem_synced_pkey"),
+        (CUSTOMERS, [(FIRST + n,) for n in range(0, 200, 5)], "customer_synced_pkey"),
+    ],
+    ids=["lines", "no lines", "customers"],
+)
+async def test_rows_are_found_by_their_keys(
+    sources: dict[str, Source],
+    database: asyncpg.Connection,
+    table: Table,
+    keys: list[tuple[int, ...]],
+    index: str,
+    mode: str,
+) -> None:
+    """Each by its primary key, if that has two columns too."""
+    statement = rows_by_key(sources[table.name], table.columns[:2])
+    nodes = of_table(await explain(database, statement, mode, key_values(keys)))
+    assert {node.get("Index Name") for node in nodes if node["Node Type"] != "Bitmap Heap Scan"} == {index}
+    assert sum(map(rows_read, nodes)) <= 2 * len(keys)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_names_that_start_with_a_prefix_are_a_stretch_of_their_index(
+    sources: dict[str, Source], database: asyncpg.Connection, mode: str
+) -> None:
+    """In the order of names a page of them reads no others."""
+    conditions = (Condition(CUSTOMERS["name"], Operator.STARTS_WITH, "Customer#49"),)
+    request = PageRequest(Ordering(CUSTOMERS, CUSTOMERS["name"]), conditions, 10)
+    statement = page_of(sources["customers"], Shape.of(request), (CUSTOMERS["name"],))
+    (node,) = of_table(await explain(database, statement, mode, values_of(request)))
+    assert node["Index Name"] == "customers_by_name"
+    assert rows_read(node) <= 11

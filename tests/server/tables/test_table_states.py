@@ -1,0 +1,184 @@
+"""A table of the graph in any state: missing, without a column, locked, replaced, or not to be read. The others go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.server.conftest import engines_of, patient_settings
+from tests.servers.graph_tables import make_graph, orders_of, served
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from schema.context import Context
+    from tests.server.conftest import Execute, OpenStore
+
+SCHEMA: Final = "graph_changing"
+CUSTOMERS: Final = f"{SCHEMA}.customer_synced"
+ROLE: Final = "graph_reader"
+DOCUMENT: Final = """{
+  orders(first: 2) { nodes { orderKey customer { name phone accountBalance nation { name } } lineItems(first: 1) { nodes { lineNumber } totalCount } } }
+  customer(customerKey: 1) { name }
+  customers(first: 1) { nodes { customerKey } totalCount }
+  nations { nationKey customers(first: 1) { nodes { customerKey } totalCount } }
+  node(id: "Q3VzdG9tZXI6MQ==") { id }
+}"""
+_LINES: Final = ({"nodes": [{"lineNumber": 1}], "totalCount": 7}, {"nodes": [], "totalCount": 0})
+
+
+@pytest.fixture
+async def context(database: asyncpg.Connection, open_store: OpenStore) -> Context:
+    """The context of operations on a new graph."""
+    await make_graph(database, SCHEMA)
+    return open_store(orders_of(SCHEMA), tables=served(SCHEMA))[1]
+
+
+def hold_without_customers(answer: dict[str, Any]) -> set[str]:
+    """Check that an answer has everything but customers, with retryable errors. Returns their messages."""
+    assert answer["data"]["orders"]["nodes"] == [
+        {"orderKey": key, "customer": None, "lineItems": lines} for key, lines in zip(("1", "2"), _LINES, strict=True)
+    ]
+    rest = {name: value for name, value in answer["data"].items() if name != "orders"}
+    nations = [{"nationKey": key, "customers": None} for key in (*range(7), 24)]
+    assert rest == {"customer": None, "customers": None, "nations": nations, "node": None}
+    for error in answer["errors"]:
+        assert error["extensions"] == {
+            "code": "SERVICE_UNAVAILABLE",
+            "reason": "TABLE_UNAVAILABLE",
+            "retryable": True,
+            "retryAfter": 1,
+        }
+    return {error["message"] for error in answer["errors"]}
+
+
+async def whole(execute: Execute, context: Context) -> dict[str, Any]:
+    """The data of the document, which is answered without an error."""
+    answer = await execute(DOCUMENT, context=context)
+    assert "errors" not in answer
+    assert answer["data"]["customer"] == {"name": "Customer#000000001"}
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
+# What breaks the table, what mends it, and what is then said of it.
+BROKEN: Final = {
+    "missing": (
+        "ALTER TABLE {0} RENAME TO gone",
+        "ALTER TABLE {1}.gone RENAME TO customer_synced",
+        "does not exist (yet)",
+    ),
+    "without a column": (
+        "ALTER TABLE {0} RENAME COLUMN c_phone TO c_fax",
+        "ALTER TABLE {0} RENAME COLUMN c_fax TO c_phone",
+        "c_phone is missing",
+    ),
+    "with a key of another type": (
+        "ALTER TABLE {0} ALTER COLUMN c_nationkey TYPE text",
+        "ALTER TABLE {0} ALTER COLUMN c_nationkey TYPE bigint USING c_nationkey::bigint",
+        "c_nationkey is text (it should be int8 or int4 or int2)",
+    ),
+    "with a value of another type": (
+        "ALTER TABLE {0} ALTER COLUMN c_acctbal TYPE text",
+        "ALTER TABLE {0} ALTER COLUMN c_acctbal TYPE numeric USING c_acctbal::numeric",
+        "c_acctbal is text (it should be numeric)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_table_that_cannot_be_read_costs_its_own_fields(
+    execute: Execute, context: Context, database: asyncpg.Connection, name: str
+) -> None:
+    """They name the table, and what is wrong with it. As soon as it is mended, they are served."""
+    broken_by, mended_by, message = BROKEN[name]
+    await database.execute(broken_by.format(CUSTOMERS, SCHEMA))
+    (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
+    assert CUSTOMERS in told
+    assert message in told
+    await database.execute(mended_by.format(CUSTOMERS, SCHEMA))
+    await whole(execute, context)
+
+
+@pytest.mark.parametrize("name", ["missing", "without a column", "with a key of another type"])
+async def test_a_table_that_breaks_while_it_is_read_costs_its_own_fields(
+    execute: Execute, context: Context, database: asyncpg.Connection, name: str
+) -> None:
+    """Once a statement meets what is wrong; the first one may say less. It is served again as soon as it is mended."""
+    broken_by, mended_by, message = BROKEN[name]
+    await whole(execute, context)
+    await database.execute(broken_by.format(CUSTOMERS, SCHEMA))
+    await execute(DOCUMENT, context=context)
+    (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
+    assert message in told
+    await database.execute(mended_by.format(CUSTOMERS, SCHEMA))
+    await whole(execute, context)
+
+
+async def test_a_table_that_is_replaced_is_found_again(
+    execute: Execute, context: Context, database: asyncpg.Connection
+) -> None:
+    """A sync does this, also with other column types. No query fails for it."""
+    before = await whole(execute, context)
+    for types in ("c_custkey::int, c_name::char(40)", "c_custkey, c_name::varchar(99)", "c_custkey, c_name"):
+        await database.execute(
+            f"CREATE TABLE {SCHEMA}.other AS SELECT {types}, c_address, c_nationkey, c_phone, c_acctbal, "
+            f"c_mktsegment::char(10), c_comment FROM {CUSTOMERS}; "
+            f"DROP TABLE {CUSTOMERS}; ALTER TABLE {SCHEMA}.other RENAME TO customer_synced"
+        )
+        assert await whole(execute, context) == before
+
+
+async def test_a_table_that_is_locked_costs_its_own_fields(
+    execute: Execute, database: asyncpg.Connection, open_store: OpenStore, orders_url: str
+) -> None:
+    """As while a sync replaces it."""
+    await make_graph(database, SCHEMA)
+    async with engines_of(patient_settings(orders_url, lock_timeout=0.05)) as engines:
+        _, context = open_store(orders_of(SCHEMA), engines=engines, tables=served(SCHEMA))
+        async with database.transaction():
+            await database.execute(f"LOCK TABLE {CUSTOMERS}")
+            (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
+        assert told == "The table of customers is locked, as it is while a sync replaces it. Try again later."
+        await whole(execute, context)
+
+
+async def test_a_table_that_the_role_may_not_read_costs_its_own_fields(
+    execute: Execute, database: asyncpg.Connection, open_store: OpenStore, orders_url: str
+) -> None:
+    """Until it is granted."""
+    await make_graph(database, SCHEMA)
+    await database.execute(
+        f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'; GRANT USAGE ON SCHEMA {SCHEMA} TO {ROLE}; "
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {ROLE}; REVOKE SELECT ON {CUSTOMERS} FROM {ROLE}"
+    )
+    parts = urlsplit(orders_url)
+    url = parts._replace(netloc=f"{ROLE}:{ROLE}@{parts.hostname}:{parts.port}").geturl()
+    try:
+        async with engines_of(patient_settings(url)) as engines:
+            _, context = open_store(orders_of(SCHEMA), engines=engines, tables=served(SCHEMA))
+            (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
+            assert told == "The server's role may not read the table of customers. Try again later."
+            await database.execute(f"GRANT SELECT ON {CUSTOMERS} TO {ROLE}")
+            await whole(execute, context)
+    finally:
+        await database.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
+
+
+async def test_the_graph_goes_on_without_orders(
+    execute: Execute, context: Context, database: asyncpg.Connection
+) -> None:
+    """The orders are one of the tables: without them the others are served."""
+    await database.execute(f"DROP TABLE {orders_of(SCHEMA)}")
+    answer = await execute(
+        "{ customer(customerKey: 1) { name orders { totalCount nodes { id } } } part(partKey: 1) { partKey "
+        "lineItems(first: 1) { nodes { lineNumber order { id } } } } }",
+        context=context,
+    )
+    assert answer["data"] == {
+        "customer": {"name": "Customer#000000001", "orders": None},
+        "part": {"partKey": "1", "lineItems": {"nodes": [{"lineNumber": 1, "order": None}]}},
+    }
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ORDERS_UNAVAILABLE"}
