@@ -96,7 +96,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
     )
     middleware = [*tracing.start(WATCHED), Middleware(RequestMiddleware), Middleware(Cors, settings.allowed_origins)]
     compression, operators = Compression(settings.compress_from_bytes), OperatorAccess(settings.metrics_token)
-    graphiql = GraphiQL(gateway, compression)
+    graphiql = GraphiQL(gateway, compression, settings.tables)
     endpoint = GraphQLEndpoint(
         gateway,
         graphiql,

@@ -9,7 +9,7 @@ const [place, schema, algorithm] = process.argv.slice(2);
 const [file, config] = [join(place, "persisted.json"), join(place, "relay.config.json")];
 const home = new URL("relay/", import.meta.url);
 
-for (const name of ["orders.js", "feed.js"]) cpSync(new URL(name, home), join(place, name));
+for (const name of ["orders.js", "customer.js", "feed.js"]) cpSync(new URL(name, home), join(place, name));
 mkdirSync(join(place, "__generated__"));
 writeFileSync(file, "{}");
 writeFileSync(

@@ -32,6 +32,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
         "OrdersPage",
         "MostExpensiveOrders",
         "OneOrder",
+        "OrderDetails",
         "StatsByStatus",
         "ChangeStatus",
         "StatusHistory",
@@ -72,6 +73,11 @@ def test_the_examples_show_orders(visit: Any) -> None:
     assert prices == sorted(prices, reverse=True)
     assert expensive["totalCount"] > 10
     assert answers["OneOrder"]["node"] == {"__typename": "Order", **answers["OneOrder"]["order"]}
+    details = answers["OrderDetails"]["order"]
+    lines = details["lineItems"]["nodes"]
+    assert details["customer"]["nation"]["region"]["name"]
+    assert len(lines) == details["lineItems"]["totalCount"] > 1
+    assert all(line["part"]["name"] for line in lines)
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
 

@@ -9,6 +9,7 @@ import pytest
 from tests.clients import node
 from tests.clients.conftest import APP_SCHEMA
 from tests.servers.process import ROOT, running_server
+from tests.servers.tpch_graph import TABLES
 
 if TYPE_CHECKING:
     from tests.clients.changes import Changes
@@ -35,9 +36,8 @@ def seen(
     place = str(tmp_path_factory.mktemp("relay"))
     manifest = node.run("relay_persisted.mjs", place, str(ROOT / "schema" / "schema.graphql"), "MD5")["file"]
     after, changes = made
-    with running_server(
-        orders_url, APP_SCHEMA=APP_SCHEMA, PERSISTED_DOCUMENTS=manifest, PERSISTED_DOCUMENTS_ONLY="true"
-    ) as trusting:
+    settings = {"PERSISTED_DOCUMENTS": manifest, "PERSISTED_DOCUMENTS_ONLY": "true", "TABLES": TABLES}
+    with running_server(orders_url, APP_SCHEMA=APP_SCHEMA, **settings) as trusting:
         return node.run("persisted_socket.mjs", shop.url, trusting.url, place, after, str(len(changes)))
 
 

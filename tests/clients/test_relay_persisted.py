@@ -13,6 +13,7 @@ from server.graphql.request import data_of
 from server.settings import Settings
 from tests.clients import node
 from tests.servers.process import ROOT
+from tests.servers.tpch_graph import TABLES
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA256"])
@@ -20,11 +21,16 @@ def test_what_relay_persists_is_trusted(tmp_path: Path, algorithm: str) -> None:
     """Its documents match the schema, and the server finds them by the ids that the network layer gets."""
     made = node.run("relay_persisted.mjs", str(tmp_path), str(ROOT / "schema" / "schema.graphql"), algorithm)
     settings = Settings(
-        database_url="postgresql://h/db", persisted_documents=Path(made["file"]), persisted_documents_only=True
+        database_url="postgresql://h/db",
+        tables=TABLES,
+        persisted_documents=Path(made["file"]),
+        persisted_documents_only=True,
     )
     check_manifest(settings)
     documents = read_manifest(Path(made["file"]))
     assert {text.split("(")[0].split(" {")[0] for text in documents.values()} == {
+        "query customerLinesQuery",
+        "query customerOrdersQuery",
         "query ordersListQuery",
         "query ordersOrderQuery",
         "query feed_headQuery",

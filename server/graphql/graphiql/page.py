@@ -14,6 +14,7 @@ from server.graphql.graphiql.vendor import STATIC, is_complete
 from server.graphql.introspection import no_page
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from starlette.requests import Request
@@ -50,6 +51,8 @@ _PAGE_HEADERS: Final = {
 _FILE_HEADERS: Final = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
 # A file that a page loads, by its name in the folder of static files.
 _LOADED: Final = re.compile(r'(?<=")/static/([^"]+)(?=")')
+# Where the page names the served tables to its script.
+_TABLES: Final = 'data-tables=""'
 _NOT_FOUND: Final = 404
 
 
@@ -59,12 +62,16 @@ class GraphiQL:
     Args:
         gateway: authenticates the callers.
         compression: says which encoding a client accepts.
+        tables: the names of the tables that are served beside the orders. Examples of others are not shown.
         static: the folder of the page's files.
     """
 
-    def __init__(self, gateway: Gateway, compression: Compression, static: Path = STATIC) -> None:
+    def __init__(
+        self, gateway: Gateway, compression: Compression, tables: Collection[str] = (), static: Path = STATIC
+    ) -> None:
         self._gateway = gateway
         self._compression = compression
+        self._tables = f'data-tables="{" ".join(sorted(tables))}"'
         self._static = static
         self._files = Files(static)
 
@@ -79,6 +86,7 @@ class GraphiQL:
         complete = is_complete(self._static)
         html = (self._static / ("graphiql.html" if complete else "graphiql-missing.html")).read_text()
         addresses = await self._files.addresses()
+        html = html.replace(_TABLES, self._tables)
         html = _LOADED.sub(lambda loaded: addresses.get(loaded[1], loaded[0]), html)
         return HTMLResponse(html, status_code=200 if complete else 503, headers=_PAGE_HEADERS)
 

@@ -135,6 +135,19 @@ async def test_a_statement_reads_as_many_rows_as_it_writes(
     assert any(read.values())
 
 
+async def test_a_statement_of_single_rows_is_planned_once(planned: Planned, database: asyncpg.Connection) -> None:
+    """Whatever the number of its keys is: PostgreSQL would take longer to plan it than to run it."""
+    await planned.run(
+        "{ order(orderKey: 1) { customer { nation { name } } lineItems { nodes { part { name } } } } }", {}
+    )
+    ((text, values),) = planned.sent
+    prepared = await database.prepare(text, name="planned_once")
+    for _ in range(8):
+        await prepared.fetch(*values)
+    kept = "SELECT generic_plans FROM pg_prepared_statements WHERE name = 'planned_once'"
+    assert await database.fetchval(kept) == 3
+
+
 async def explain(database: asyncpg.Connection, text: str, values: Sequence[Any], mode: str) -> dict[str, Any]:
     """The plan that PostgreSQL runs for a statement with these values."""
     literals = [await literal(database, value) for value in values]

@@ -1,6 +1,7 @@
 // Mounts GraphiQL: its fetcher, plugins and examples, and what the browser stores of them.
 "use strict";
 
+// `tables` are those that an example needs beside the orders, by their names in the setting TABLES.
 const EXAMPLES = [
   {
     query: `# One page of orders. For the next page, put its
@@ -73,6 +74,56 @@ fragment Details on Order {
     variables: `{
   "orderKey": "1",
   "id": "T3JkZXI6MQ=="
+}`,
+  },
+  {
+    tables: ["customers", "line_items", "nations", "parts", "regions"],
+    query: `# Everything that a page about one order shows: who
+# placed it, and its line items with their parts. For more
+# lines, put the endCursor into "after".
+query OrderDetails($orderKey: BigInt!, $after: String) {
+  order(orderKey: $orderKey) {
+    orderKey
+    status
+    orderDate
+    totalPrice
+    customer {
+      name
+      marketSegment
+      nation {
+        name
+        region {
+          name
+        }
+      }
+    }
+    lineItems(first: 10, after: $after) {
+      totalCount
+      nodes {
+        lineNumber
+        quantity
+        extendedPrice
+        discount
+        tax
+        status
+        shipDate
+        part {
+          name
+          brand
+          container
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+`,
+    variables: `{
+  "orderKey": "1",
+  "after": null
 }`,
   },
   {
@@ -233,6 +284,10 @@ query Lakebase {
   },
 ];
 
+// The server names the tables that it serves. An example of others would be a document that does not match the schema.
+const SERVED = new Set(document.body.dataset.tables.split(" "));
+const SHOWN = EXAMPLES.filter(({ tables = [] }) => tables.every((table) => SERVED.has(table)));
+
 // Browsers have no randomUUID on a page from another machine over plain HTTP. The example works without a key too.
 function newKey() {
   return JSON.stringify(crypto.randomUUID?.() ?? null);
@@ -251,7 +306,7 @@ function withoutHeaders(json) {
 
 // On the first visit GraphiQL shows the first tab's query by itself, but its variables only if they are stored.
 if (storage.getItem("graphiql:tabState") === null) {
-  storage.setItem("graphiql:variables", EXAMPLES[0].variables);
+  storage.setItem("graphiql:variables", SHOWN[0].variables);
 }
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
@@ -265,6 +320,6 @@ ReactDOM.createRoot(document.getElementById("graphiql")).render(
     plugins: [GraphiQLPluginExplorer.explorerPlugin()],
     storage,
     shouldPersistHeaders: false,
-    defaultTabs: EXAMPLES,
+    defaultTabs: SHOWN.map(({ query, variables }) => ({ query, variables })),
   }),
 );

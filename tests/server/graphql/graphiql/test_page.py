@@ -27,7 +27,7 @@ from tests.clients import node
 from tests.servers.process import NO_TLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from starlette.responses import Response
@@ -137,10 +137,10 @@ class _Everybody:
         return SimpleNamespace(explores=any_origin)
 
 
-async def page(static: Path) -> Response:
-    """The page that a server with these static files gives a browser."""
+async def page(static: Path, tables: Collection[str] = ()) -> Response:
+    """The page that a server with these static files and tables gives a browser."""
     gateway = cast("Gateway", _Everybody())
-    return await GraphiQL(gateway, Compression("off"), static).page(Request({"type": "http", "headers": []}))
+    return await GraphiQL(gateway, Compression("off"), tables, static).page(Request({"type": "http", "headers": []}))
 
 
 def _below(folder: Path) -> dict[str, str]:
@@ -167,6 +167,14 @@ def test_a_browser_gets_the_page_and_may_run_only_our_scripts(server: Server) ->
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["vary"] == "accept"
+
+
+@pytest.mark.usefixtures("fetched")
+@pytest.mark.parametrize(("tables", "named"), [((), ""), (("parts", "nations"), "nations parts")])
+async def test_the_page_knows_which_tables_are_served(tables: tuple[str, ...], named: str) -> None:
+    """Its script shows the examples of these alone: the others would not match the schema."""
+    text = bytes((await page(vendor.STATIC, tables)).body).decode()
+    assert f'<body data-tables="{named}">' in text
 
 
 @pytest.mark.usefixtures("fetched")
