@@ -38,6 +38,7 @@ INHERITING: dict[tuple[str, str], str] = {
     ("graphql/websocket_connection.py", "self._operate"): "It is one operation, and ends with its connection.",
     ("lakebase/administration.py", "self._begin"): "It stores what one request asks for.",
     ("lakebase/database/indexes.py", "builder.execute"): "It ends with its operation, which has its own context.",
+    ("lakebase/lanes.py", "run_lane"): "The same.",
     ("lakebase/execution.py", "self._beat"): "It ends with its operation, which has its own context.",
     ("lakebase/plans/drafts/dependents.py", "look"): "It looks something up for the plan of one request.",
     ("lakebase/platform/autoscaling/projects.py", "self.instance"): "It looks up an instance for one page.",

@@ -104,6 +104,13 @@ class TableStatistics:
     indexes: frozenset[tuple[Column, ...]] = frozenset()
     spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
+    # All beginnings of the indexes. Each nested page of a request asks for one.
+    _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note the beginnings of the indexes."""
+        beginnings = frozenset(index[:length] for index in self.indexes for length in range(1, len(index) + 1))
+        object.__setattr__(self, "_beginnings", beginnings)
 
     def spread(self, column: Column) -> Spread:
         """The spread of a column."""
@@ -111,7 +118,7 @@ class TableStatistics:
 
     def has_index(self, *columns: Column) -> bool:
         """Whether an index begins with these columns, in this order."""
-        return any(index[: len(columns)] == columns for index in self.indexes)
+        return columns in self._beginnings
 
 
 # What is known before the table has been looked up.

@@ -101,14 +101,13 @@ def _way_of_all(
 
 
 def _way_within(within: Column, conditions: Conditions, ordering: Ordering, known: TableStatistics) -> Found:
-    """The way of the page of one parent. Without an index that has it side by side, all rows of the parent are read."""
-    of_parent = Condition(within, Operator.EQ, _OF_PARENT)
-    side_by_side = within is ordering.column or known.has_index(within, ordering.column)
-    if side_by_side and not conditions and known.has_index(within):
+    """The way of the page of one parent: by the key along the index on the parent; else all of its rows are read."""
+    side_by_side = known.has_index(*dict.fromkeys((within, ordering.column)))
+    if ordering.by_key and side_by_side and not conditions:
         return Found(Way.SERVED, 0.0)
-    # Along an index of the page's order PostgreSQL might pass the rows of all other parents, and for each parent again.
-    way = Way.SERVED if ordering.by_key or side_by_side else Way.SORTED
-    return Found(way, _read((of_parent, *conditions), known))
+    # Along an index of another order PostgreSQL might pass the rows of all other parents, and for each parent again.
+    way = Way.SERVED if ordering.by_key else Way.SORTED
+    return Found(way, _read((Condition(within, Operator.EQ, _OF_PARENT), *conditions), known))
 
 
 def time_of_count_within(within: Column, conditions: Conditions, known: TableStatistics) -> float:

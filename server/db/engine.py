@@ -57,6 +57,8 @@ RANDOM_PAGE_COST = "1.1"
 # A page or a change has no parallel workers: a few slow ones would take all processors from the others. Nor does
 # PostgreSQL compile it: for a large page of pages that would take longer than reading it.
 _ONE_PROCESSOR: Final = {"max_parallel_workers_per_gather": "0", "jit": "off"}
+# A statement of several tables is longer than what asyncpg would keep prepared, and takes milliseconds to plan.
+_PREPARED_CHARACTERS: Final = 50_000
 # Planning takes nothing beside counting, and a plan for all values may read the whole table for a few.
 _COUNTING: Final = {"plan_cache_mode": "force_custom_plan"}
 
@@ -216,6 +218,7 @@ def _connector(
     """A function that opens a connection with the session's settings."""
     options: dict[str, Any] = {
         "command_timeout": statement_timeout + _SILENT_PEER_SECONDS,
+        "max_cacheable_statement_size": _PREPARED_CHARACTERS,
         "server_settings": {
             # Dates and times are written and parsed in this style, whatever the database or the role is set to.
             "datestyle": "ISO, YMD",

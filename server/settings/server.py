@@ -50,8 +50,8 @@ class Settings(ConnectionSettings, GraphSettings, WorkspaceSettings, Authenticat
     fast_path: bool = Field(
         default=True,
         description=(
-            "Whether the server answers queries for orders from JSON templates, without graphql-core's execution, from "
-            "their second time on. The answers are the same."
+            "Whether the server answers queries for rows of tables from JSON templates, without graphql-core's "
+            "execution, from their second time on. The answers are the same."
         ),
     )
     compress_from_bytes: Annotated[int, Field(ge=0, le=1 << 30)] | Literal["off"] = Field(

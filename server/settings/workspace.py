@@ -26,7 +26,9 @@ class WorkspaceSettings(BaseSettings):
     lakebase_catalog_name: str | None = Field(
         None,
         pattern=_CATALOG_OR_SCHEMA,
-        description="The catalog that registers the database. The synced table is `ORDERS_TABLE` in it.",
+        description=(
+            "The catalog that registers the database. The synced tables are `ORDERS_TABLE` and those of `TABLES` in it."
+        ),
     )
     synced_table_storage_catalog: str | None = Field(
         None,

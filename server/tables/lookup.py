@@ -26,6 +26,35 @@ if TYPE_CHECKING:
 _Tables: TypeAlias = "Mapping[str, ServedTable[Any]]"
 
 
+class _Batch:
+    """What is read together: by which task, and how many still wait for it."""
+
+    __slots__ = ("task", "waiting")
+
+    def __init__(self, task: asyncio.Task[Any] | None, waiting: int) -> None:
+        self.task = task
+        self.waiting = waiting
+
+
+class _Wanted:
+    """What a field waits for."""
+
+    __slots__ = ("batch", "gone", "what")
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+        self.batch: _Batch | None = None
+        self.gone = False
+
+    def leave(self) -> None:
+        """Stop waiting. When nobody waits for a batch any more, its statements are cancelled."""
+        self.gone = True
+        if self.batch is not None:
+            self.batch.waiting -= 1
+            if not self.batch.waiting and self.batch.task is not None:
+                self.batch.task.cancel()
+
+
 class SqlRowLookup:
     """The schema's RowLookup: one statement for all rows of a table that are requested in one turn of the event loop.
 
@@ -44,22 +73,28 @@ class SqlRowLookup:
 
     async def row(self, table: Table, key: Key, columns: Columns) -> Block | None:
         """The row with this key."""
-        found: Block | None = await self._rows.load((table, key, columns))
+        found: Block | None = await _load(self._rows, (table, key, columns))
         return found
 
     async def rows(self, table: Table, keys: Iterable[Key], columns: Columns) -> Sequence[Block | None]:
         """The rows with these keys."""
-        found: Sequence[Block | None] = await self._rows.load_many([(table, key, columns) for key in keys])
+        wanted = [_Wanted((table, key, columns)) for key in keys]
+        try:
+            found: Sequence[Block | None] = await self._rows.load_many(wanted)
+        except asyncio.CancelledError:
+            for one in wanted:
+                one.leave()
+            raise
         return found
 
     async def page(self, parent: object, request: PageRequest, columns: Columns) -> Page:
         """A page of the rows that belong to a parent."""
-        found: Page = await self._pages.load((parent, request, columns))
+        found: Page = await _load(self._pages, (parent, request, columns))
         return found
 
     async def count(self, parent: object, ordering: Ordering, conditions: Conditions) -> int:
         """The number of rows that belong to a parent."""
-        found: int = await self._counts.load((parent, ordering, conditions))
+        found: int = await _load(self._counts, (parent, ordering, conditions))
         return found
 
 
@@ -68,12 +103,15 @@ def _loader(
 ) -> DataLoader[Any, Any]:
     """A loader that reads each group of what is wanted by itself. If one group fails, the others are answered."""
 
-    async def load(wanted: list[Any]) -> list[Any]:
+    async def load(wanted: list[_Wanted]) -> list[Any]:
         note_load()
+        batch = _Batch(asyncio.current_task(), sum(not one.gone for one in wanted))
         groups: dict[object, list[int]] = {}
         for index, one in enumerate(wanted):
-            groups.setdefault(group_of(one), []).append(index)
-        some = [[wanted[index] for index in indexes] for indexes in groups.values()]
+            if not one.gone:
+                one.batch = batch
+                groups.setdefault(group_of(one.what), []).append(index)
+        some = [[wanted[index].what for index in indexes] for indexes in groups.values()]
         found = await asyncio.gather(*(read(group) for group in some), return_exceptions=True)
         answers: list[Any] = [None] * len(wanted)
         for indexes, results in zip(groups.values(), found, strict=True):
@@ -84,6 +122,15 @@ def _loader(
         return answers
 
     return DataLoader(load, cache=False)
+
+
+async def _load(loader: DataLoader[Any, Any], what: Any) -> Any:
+    wanted = _Wanted(what)
+    try:
+        return await loader.load(wanted)
+    except asyncio.CancelledError:
+        wanted.leave()
+        raise
 
 
 async def _read_rows(pool: Pool, tables: _Tables, wanted: list[tuple[Table, Key, Columns]]) -> Sequence[Block | None]:

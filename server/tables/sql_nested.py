@@ -86,5 +86,5 @@ def nested_rows_statement(
     keys = [rows.row.column(column) for column in table.key]
     texts = [rows.text(rows.row, template.parts) for template in templates]
     columns = labelled(source, rows.row.columns)
-    found = select_by_key(source, rows.row.columns, columns).with_only_columns(*columns).offset(FENCE)
+    found = select_by_key(source, rows.row.columns, columns, one_plan=True).with_only_columns(*columns).offset(FENCE)
     return sa.select(*keys, *texts).select_from(rows.joined_to(found))

@@ -31,15 +31,23 @@ def rows_by_key(source: Source, columns: tuple[Column, ...]) -> sa.Select[Any]:
 
 
 def select_by_key(
-    source: Source, columns: Iterable[Column], selected: Sequence[sa.ColumnElement[Any]]
+    source: Source, columns: Iterable[Column], selected: Sequence[sa.ColumnElement[Any]], *, one_plan: bool = False
 ) -> sa.Select[Any]:
-    """Select expressions over these columns from the rows with the keys of `key_values`. Each begins with its key."""
+    """Select expressions over these columns from the rows with the keys of `key_values`. Each begins with its key.
+
+    With `one_plan`, PostgreSQL does not see how many keys there are. It then keeps one plan: for a few keys it expects
+    less work than for an unknown number, and would plan the statement anew each time.
+    """
     keys = [source.column(column) for column in source.table.key]
     rows = source.rows(columns)
+    arrays: list[Any] = [_array(f"keys_{index}") for index in range(len(keys))]
+    if one_plan:
+        # The cast makes it a value: ANY of a subquery compares with its rows.
+        arrays = [sa.cast(sa.select(array).scalar_subquery(), array.type) for array in arrays]
     if len(keys) == 1:
-        return sa.select(*keys, *selected).select_from(rows).where(keys[0] == sa.any_(_array("keys_0")))
+        return sa.select(*keys, *selected).select_from(rows).where(keys[0] == sa.any_(arrays[0]))
     names = [f"key_{index}" for index in range(len(keys))]
-    given = sa.func.unnest(*(_array(f"keys_{index}") for index in range(len(keys))))
+    given = sa.func.unnest(*arrays)
     wanted = given.table_valued(*(sa.column(name, sa.BigInteger()) for name in names)).render_derived(name="wanted")
     same = [key == wanted.c[name] for key, name in zip(keys, names, strict=True)]
     return sa.select(*keys, *selected).select_from(rows).join(wanted, sa.and_(*same))

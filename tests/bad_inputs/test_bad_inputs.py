@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import pytest
 
 from tests.bad_inputs import (
@@ -18,12 +19,14 @@ from tests.bad_inputs import (
     documents,
     envelopes,
     framing,
+    graph,
     proxies,
     statuses,
     strings,
 )
 from tests.bad_inputs.case import ORDER, Case, ask
 from tests.bad_inputs.runner import CPU_SECONDS, LOGGED_BYTES, Counters, Outcome, Subject, outcome_of
+from tests.servers.graph_tables import make_graph, served
 from tests.servers.issuer import running_issuer
 from tests.servers.operator import operated
 from tests.servers.platform import platform_directory, running_platform
@@ -31,7 +34,7 @@ from tests.servers.process import running_server
 from tests.support.calibration import hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from server.local.cluster import Cluster
 
@@ -46,6 +49,7 @@ CLASSES: Final = {
     "argument": (arguments.CASES, 45),
     "cursor": (cursors.CASES, 25),
     "string": (strings.CASES, 25),
+    "graph": (graph.CASES, 75),
     "status": (statuses.CASES, 15),
     "caller": (callers.CASES, 30),
     "proxy": (proxies.CASES, 15),
@@ -53,6 +57,8 @@ CLASSES: Final = {
     "framing": (framing.CASES, 20),
 }
 _ROLE: Final = "bad_inputs"
+_GRAPH: Final = "bad_inputs_graph"
+_TABLES: Final = ",".join(f"{name}={table}" for name, table in served(_GRAPH).items())
 _PASSWORD: Final = "canary-of-the-database"  # noqa: S105 # only for this test
 _METRICS: Final = "canary-of-the-metrics"
 _PLATFORM: Final = "canary-of-the-platform"
@@ -65,12 +71,17 @@ _HASTY: Final = {
 
 
 @pytest.fixture(scope="module")
-def database_url(cluster: Cluster, orders_url: str) -> Iterator[str]:
+async def database_url(cluster: Cluster, orders_url: str) -> AsyncIterator[str]:
     """The URL of a role with only the server's privileges. Its password is a canary."""
-    assert orders_url
+    database = await asyncpg.connect(orders_url)
+    try:
+        await make_graph(database, _GRAPH)
+    finally:
+        await database.close()
     cluster.run_sql(
         f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{_PASSWORD}'; GRANT SELECT ON orders_synced TO {_ROLE};"
-        f"GRANT CREATE ON DATABASE orders TO {_ROLE}"
+        f"GRANT CREATE ON DATABASE orders TO {_ROLE}; GRANT USAGE ON SCHEMA {_GRAPH} TO {_ROLE};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {_GRAPH} TO {_ROLE}"
     )
     yield f"postgresql://{_ROLE}:{_PASSWORD}@127.0.0.1:{cluster.port}/orders"
     cluster.run_sql(
@@ -105,7 +116,7 @@ class Subjects:
         return list(self._started.values())
 
     def _serve(self, **settings: Any) -> Any:
-        given = {"APP_SCHEMA": _ROLE, "METRICS_TOKEN": _METRICS, **settings}
+        given = {"APP_SCHEMA": _ROLE, "METRICS_TOKEN": _METRICS, "TABLES": _TABLES, **settings}
         return self._stack.enter_context(running_server(self._url, **given))
 
     def _open(self) -> Subject:

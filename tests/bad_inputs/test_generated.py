@@ -13,13 +13,15 @@ import pytest
 
 from schema import build_schema
 from schema.errors import Reason
+from schema.graph import TABLES
 from tests.bad_inputs.mistakes import mistaken
 from tests.bad_inputs.truth import Truth
 from tests.bad_inputs.watching import leaks
 from tests.differences.applications import PATH, application, decoded
+from tests.differences.corpus import corpus_of
 from tests.differences.database import make_database
 from tests.differences.queries import query_of
-from tests.differences.tables import APP_SCHEMA, CLEAN, PADDED, corpus_of
+from tests.differences.tables import CLEAN, PADDED, settings_for
 from tests.differences.unlimited import UNLIMITED
 from tests.servers.process import PATIENCE_SECONDS, Server, running_server
 
@@ -52,6 +54,13 @@ async def database_url(cluster: Cluster) -> str:
     """The URL of a database with the tables of random queries and with status changes."""
     await make_database(cluster.url)
     return cluster.url
+
+
+def environment_of(table: str) -> dict[str, str]:
+    """The environment of a server of this table of orders."""
+    settings = settings_for(table)
+    tables = ",".join(f"{name}={beside}" for name, beside in settings.pop("tables").items())
+    return {"TABLES": tables, **{name.upper(): value for name, value in settings.items()}}
 
 
 @contextmanager
@@ -91,12 +100,12 @@ async def test_the_process_answers_as_graphql_core_does(
     database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
     """Over the whole schema and odd rows, the server answers as graphql-core does without the fast path."""
-    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's, to generate queries from
+    schema = build_schema(tables=TABLES)._schema  # noqa: SLF001 # graphql-core's, to generate queries from
     corpus, count = corpus_of(PADDED), max(1, COUNT // 4)
     unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
-    settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, "ORDERS_TABLE": PADDED, "APP_SCHEMA": APP_SCHEMA}
+    settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, **environment_of(PADDED)}
     wrong = []
-    async with application(database_url, fast=False, **given) as ordinary:
+    async with application(database_url, fast=False, **settings_for(PADDED)) as ordinary:
         with (
             running_server(database_url, module="tests.differences.unlimited", **settings) as server,
             asking(server) as ask,
@@ -114,9 +123,9 @@ async def test_the_process_answers_as_graphql_core_does(
 def test_no_mistake_is_an_internal_error(database_url: str, record_property: Callable[[str, object], None]) -> None:
     """Whatever is lost, doubled, replaced or inflated: the server refuses with a reason, or answers. Nothing leaks."""
     random = Random(SEED)  # noqa: S311 # the same in every run
-    truth, schema, corpus = Truth(random), build_schema()._schema, corpus_of(CLEAN)  # noqa: SLF001 # as above
+    truth, schema, corpus = Truth(random), build_schema(tables=TABLES)._schema, corpus_of(CLEAN)  # noqa: SLF001 # as above
     wrong, refused, count = [], 0, 2 * COUNT
-    settings: dict[str, Any] = {**_AS_APPLICATION, "ORDERS_TABLE": CLEAN, "APP_SCHEMA": "generated_mistakes"}
+    settings: dict[str, Any] = {**_AS_APPLICATION, **environment_of(CLEAN), "APP_SCHEMA": "generated_mistakes"}
     with running_server(database_url, **settings) as server, asking(server) as ask:
         for number in range(count):
             good: dict[str, Any] = (

@@ -147,6 +147,8 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
         }
     )
     async with AsyncExitStack() as running:
+        # Read for each document, not once.
+        running.enter_context(patch("schema.turns._LONGEST_SECONDS", _PATIENCE_SECONDS))
         with ExitStack() as patches:
             patches.enter_context(unlimited())
             patches.enter_context(patch("server.process.app.build_schema", _with_shared_core))

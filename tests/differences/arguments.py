@@ -16,10 +16,10 @@ from graphql import (
     is_required_input_field,
 )
 
-from schema.orders.types import ORDERS
 from schema.ports.values import Ordering
 from schema.relay.pagination import opaque
-from tests.differences.tables import ORDERINGS, Corpus
+from schema.tables.registry import REGISTERED
+from tests.differences.corpus import ORDERINGS, Corpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 ABSENT: Final = object()
 # What a value is for: the argument or input field, and the ordering of the page around it.
 Purpose = tuple[str, Ordering | None]
-_SORTED_BY: Final = {
-    ORDERS["order_key"]: "ORDER_KEY",
-    ORDERS["order_date"]: "ORDER_DATE",
-    ORDERS["total_price"]: "TOTAL_PRICE",
-}
+# The inputs of orderings, and their values that may be left out.
+_ORDER_BYS: Final = {declared.order_by for declared in REGISTERED.values()}
+_DEFAULTS: Final = frozenset({"ASC", "ORDER_KEY", "CUSTOMER_KEY"})
 _SIZES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 5, 8, 13)
 _LARGE_SIZES: Final = (60, 1000)
 _BAD_SIZES: Final = (-1, 1001, 2**31 - 1, -(2**31))
@@ -52,6 +50,7 @@ _BAD_CURSORS: Final = (
     opaque([1, "total_price+", 1, "1.0", 2]),
 )
 _BAD_IDS: Final = ("", "T3JkZXI6", "T3JkZXI6MDE=", "not base64", "T3JkZXI6MQ", "é", "Tm90aGluZzox", "T3JkZXI6MQ==\n")
+_BAD_KEYS: Final = ("1", "1:1", "1:0", "1:x", "x", "77", "99:99")
 _WORDS: Final = (
     "Clerk#000000001",
     "Clerk#000000003",
@@ -199,16 +198,12 @@ class Values:
 
     def _object(self, wanted: GraphQLInputObjectType, purpose: Purpose) -> dict[str, Any]:
         random, (_, ordering) = self._random, purpose
-        if wanted.name == "OrderOrder" and ordering is not None and not self._mistaken():
-            field = Word(_SORTED_BY[ordering.column])
+        if wanted.name in _ORDER_BYS and ordering is not None and not self._mistaken():
+            field = Word(ordering.column.name.upper())
             direction = Word("DESC" if ordering.descending else "ASC")
             given = {"direction": direction, "field": field}
             # A field with a default may be left out.
-            return {
-                name: value
-                for name, value in given.items()
-                if value not in {"ASC", "ORDER_KEY"} or random.random() < 0.7
-            }
+            return {name: value for name, value in given.items() if value not in _DEFAULTS or random.random() < 0.7}
         share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8))
         return {
             name: self._part(field.type, (f"{wanted.name}.{name}", None))
@@ -220,9 +215,9 @@ class Values:
         random = self._random
         make: dict[str, Callable[[], Any]] = {
             "Boolean": lambda: random.random() < 0.5,
-            "Int": lambda: self._size(purpose[0]),
+            "Int": lambda: self._size(purpose),
             "Float": lambda: random.choice((1, 1.5, Number("1e3"))),
-            "BigInt": lambda: str(self._key()) if random.random() < 0.4 else self._key(),
+            "BigInt": lambda: str(self._key(purpose)) if random.random() < 0.4 else self._key(purpose),
             "Decimal": self._decimal,
             "Date": lambda: random.choice(_BAD_DAYS if self._mistaken() else _DAYS),
             "DateTime": lambda: random.choice(_BAD_MOMENTS if self._mistaken() else _MOMENTS),
@@ -239,15 +234,19 @@ class Values:
         text = random.choice(_DECIMALS)
         return Number(text) if random.random() < 0.4 else text
 
-    def _size(self, name: str) -> int:
+    def _size(self, purpose: Purpose) -> int:
+        name, ordering = purpose
         if name != "size" and self._mistaken():
             return self._random.choice(_BAD_SIZES)
-        return self._random.choice(_LARGE_SIZES if self._random.random() < 0.02 else _SIZES)
+        # Large pages of large pages would be more than a test can wait for.
+        large = self._random.random() < 0.02 and (ordering is None or ordering.within is None)
+        return self._random.choice(_LARGE_SIZES if large else _SIZES)
 
-    def _key(self) -> int:
+    def _key(self, purpose: Purpose = ("", None)) -> int:
         random = self._random
         if random.random() < 0.85:
-            return random.choice(self._corpus.keys)
+            of = {"customerKey": "Customer", "CustomerKeyFilter": "Customer", "partKey": "Part"}
+            return random.choice(self._corpus.keys_of(of.get(purpose[0].partition(".")[0], "Order")))
         return 2**63 if self._mistaken() else random.choice((0, 9, 10**9, 2**31, 2**53 + 1, -1, 2**63 - 1, -(2**63)))
 
     def _id(self) -> Any:
@@ -256,6 +255,9 @@ class Values:
             # An ID may be written as a number. None of the server's ids is one.
             return random.choice((*_BAD_IDS, 7))
         kind, key = "Order", str(self._key())
+        if random.random() < 0.5:
+            kind = random.choice(list(self._corpus.ids))
+            key = random.choice(self._corpus.ids[kind]) if random.random() < 0.9 else random.choice(_BAD_KEYS)
         if random.random() < 0.02 + self._mistakes:
             kind, key = (
                 random.choice(_TYPES_OF_NODES),
@@ -266,7 +268,10 @@ class Values:
     def _text(self, purpose: Purpose) -> str:
         random, (name, ordering) = self._random, purpose
         if name not in {"after", "before"}:
-            return "a\0b" if self._mistaken() else random.choice(_NAMES if name == "name" else _WORDS)
+            words = (
+                self._corpus.names if name.startswith("CustomerNameFilter") else _NAMES if name == "name" else _WORDS
+            )
+            return "a\0b" if self._mistaken() else random.choice(words)
         if self._mistaken():
             return random.choice((*_BAD_CURSORS, *(self._corpus.cursors[other][0] for other in ORDERINGS)))
         return random.choice(self._corpus.change_cursors if ordering is None else self._corpus.cursors[ordering])

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from graphql import GraphQLSchema
 
     from tests.differences.applications import Answer, Application
-    from tests.differences.tables import Corpus
+    from tests.differences.corpus import Corpus
 
 _SHOWN: Final = 5
 # The seed of handwritten queries.
 _BY_HAND: Final = -1
-# The share of the requests for orders that the fast path has to answer. It never answers a document's first request,
-# and others fail or meet an odd order.
+# The share of the requests for tables that the fast path has to answer. It never answers a document's first request,
+# and others fail or meet an odd row.
 _LEAST_FAST: Final = 0.3
 _ENOUGH_DOCUMENTS: Final = 50
 _ACCEPTED: Final = ("*/*", "application/json", "application/graphql-response+json")
@@ -38,7 +38,7 @@ class Tally:
 
     documents: int = 0
     requests: int = 0
-    of_orders: int = 0
+    of_tables: int = 0
     fast: int = 0
     clean: int = 0
     differences: list[str] = field(default_factory=list)
@@ -46,13 +46,13 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.documents} documents, {self.requests} requests, {self.clean} without errors; "
-            f"{self.fast} were answered by the fast path, and {self.of_orders} were of orders alone"
+            f"{self.fast} were answered by the fast path, and {self.of_tables} were of tables alone"
         )
 
     def hold(self) -> None:
         """Fail on any difference, or if the fast path answered too few requests for the test to be meaningful."""
         assert not self.differences, self._described()
-        assert self.documents < _ENOUGH_DOCUMENTS or self.fast > _LEAST_FAST * self.of_orders, str(self)
+        assert self.documents < _ENOUGH_DOCUMENTS or self.fast > _LEAST_FAST * self.of_tables, str(self)
 
     def _described(self) -> str:
         """The first few differences in full."""
@@ -79,7 +79,7 @@ async def compare(fast: Application, ordinary: Application, queries: Iterable[Qu
 
 def written(document: str, *variables: Mapping[str, Any]) -> Query:
     """A handwritten query, sent with each of these sets of variables in turn."""
-    return Query(_BY_HAND, orders_alone=True, bodies=[{"query": document, "variables": values} for values in variables])
+    return Query(_BY_HAND, tables_alone=True, bodies=[{"query": document, "variables": values} for values in variables])
 
 
 async def _compare_one(fast: Application, ordinary: Application, query: Query, tally: Tally) -> None:
@@ -90,7 +90,7 @@ async def _compare_one(fast: Application, ordinary: Application, query: Query, t
     for time, index in enumerate((*range(len(expected)), 0), 1):
         answer = await fast.ask(query.bodies[index], **how)
         tally.requests += 1
-        tally.of_orders += query.orders_alone
+        tally.of_tables += query.tables_alone
         tally.fast += answer.fast
         tally.clean += not answer.outcomes
         if not answer.same_as(expected[index]):

@@ -16,22 +16,34 @@ from graphql import (
     is_required_argument,
 )
 
+from schema.tables.registry import REGISTERED
 from tests.differences.arguments import ABSENT, Purpose, Values, literal
-from tests.differences.tables import ORDERINGS
+from tests.differences.corpus import LISTS, Corpus
 from tests.differences.variables import Variables
 
 if TYPE_CHECKING:
     from graphql import GraphQLField, GraphQLInputType, GraphQLSchema
 
-    from tests.differences.tables import Corpus
 
 _Composite = GraphQLObjectType | GraphQLInterfaceType
 _DEEPEST: Final = 7
 _SHALLOW: Final = 4
 _MOST_FRAGMENTS: Final = 6
-# The weights of the root fields of queries for orders alone. The other queries cover the rest of the schema.
-_ORDER_FIELDS: Final = {"orders": 11, "order": 3, "node": 3, "nodes": 3, "__typename": 1}
-_NOT_OF_ORDERS: Final = frozenset({"OrderConnection.totalCount", "Order.statusChanges"})
+# The weights of the root fields of queries for tables alone. The other queries cover the rest of the schema.
+_TABLE_FIELDS: Final = {
+    "orders": 11,
+    "order": 3,
+    "node": 3,
+    "nodes": 3,
+    "__typename": 1,
+    "customers": 3,
+    "customer": 2,
+    "part": 2,
+    "nations": 1,
+    "regions": 1,
+}
+_NOT_OF_TABLES: Final = frozenset({"OrderConnection.totalCount", "Order.statusChanges"})
+_ROWS: Final = frozenset(declared.type_name for declared in REGISTERED.values())
 # These differ with each request.
 _NEVER: Final = frozenset({"OrderCount.asOf", "OrderStats.asOf"})
 _ALIASES: Final = (
@@ -51,7 +63,7 @@ class Query:
     """A document and the bodies of the requests that run it, each with other variables."""
 
     seed: int
-    orders_alone: bool
+    tables_alone: bool
     bodies: list[dict[str, Any]]
 
 
@@ -77,8 +89,8 @@ class _Known:
 def query_of(seed: int, schema: GraphQLSchema, corpus: Corpus) -> Query:
     """The query with this seed, always the same."""
     random = Random(seed)  # noqa: S311 # the same in every run
-    orders_alone = random.random() < 0.67
-    writer = _Writer(random, schema, corpus, orders_alone=orders_alone)
+    tables_alone = random.random() < 0.67
+    writer = _Writer(random, schema, corpus, tables_alone=tables_alone)
     document, names = writer.document()
     if random.random() < 0.02:
         document = _broken(document, random)
@@ -90,7 +102,7 @@ def query_of(seed: int, schema: GraphQLSchema, corpus: Corpus) -> Query:
         if (values := writer.variables.values()) is not None:
             body["variables"] = values
         bodies.append(body)
-    return Query(seed, orders_alone, bodies)
+    return Query(seed, tables_alone, bodies)
 
 
 def _operation_name(names: list[str], random: Random) -> Any:
@@ -117,10 +129,10 @@ def _broken(document: str, random: Random) -> str:
 class _Writer:
     """Writes one document. It is valid by construction, except for literals out of range."""
 
-    def __init__(self, random: Random, schema: GraphQLSchema, corpus: Corpus, *, orders_alone: bool) -> None:
+    def __init__(self, random: Random, schema: GraphQLSchema, corpus: Corpus, *, tables_alone: bool) -> None:
         self._random = random
         self._schema = schema
-        self._orders_alone = orders_alone
+        self._tables_alone = tables_alone
         # Half of the documents have no mistakes, so that many are answered. The others have enough of them.
         mistakes = random.choice((0.0, 0.0, 0.02, 0.1))
         self.variables = Variables(random, corpus, mistakes=mistakes)
@@ -168,7 +180,7 @@ class _Writer:
 
     def _selection(self, parent: _Composite, depth: int) -> str:
         random = self._random
-        most = 3 if depth == 0 else 8 if parent.name == "Order" else 3
+        most = 3 if depth == 0 else 8 if parent.name in _ROWS else 3
         selections = [self._one(parent, depth) for _ in range(random.randint(1, most) if self._fields_left > 0 else 1)]
         if depth == 0 and random.random() < 0.02:
             selections += [self._field(parent, depth) for _ in range(15)]
@@ -199,8 +211,9 @@ class _Writer:
         if chance < 0.15:
             return node
         others = self._schema.get_possible_types(node)
-        order = next(kind for kind in others if kind.name == "Order")
-        return order if chance < 0.9 else random.choice(others)
+        rows = [kind for kind in others if kind.name in _ROWS]
+        order = next(kind for kind in rows if kind.name == "Order")
+        return order if chance < 0.6 else random.choice(rows if chance < 0.9 else others)
 
     def _fragment(self, on: _Composite, depth: int) -> str | None:
         """A fragment on this type, complete or new; None if there are enough."""
@@ -257,15 +270,16 @@ class _Writer:
 
     def _field_name(self, parent: _Composite, depth: int) -> str:
         random = self._random
-        if depth == 0 and self._orders_alone:
-            return random.choices(list(_ORDER_FIELDS), list(_ORDER_FIELDS.values()))[0]
+        if depth == 0 and self._tables_alone:
+            served = {name: weight for name, weight in _TABLE_FIELDS.items() if name in {"__typename", *parent.fields}}
+            return random.choices(list(served), list(served.values()))[0]
         if depth == 0 and random.random() < 0.05:
             return random.choice(("__schema", "__type"))
         if depth == 0 and random.random() < 0.4:
             return random.choice(("orders", "ordersPage", "orderStatusChanges", "order", "nodes"))
         if random.random() < 0.07:
             return "__typename"
-        left_out = _NEVER | _NOT_OF_ORDERS if self._orders_alone else _NEVER
+        left_out = _NEVER | _NOT_OF_TABLES if self._tables_alone else _NEVER
         names: list[str] = [name for name in parent.fields if f"{parent.name}.{name}" not in left_out]
         leaves: list[str] = [name for name in names if is_leaf_type(get_named_type(parent.fields[name].type))]
         if self._fields_left > 0 and depth < _DEEPEST:
@@ -280,8 +294,8 @@ class _Writer:
             return "(size: 0)", frozenset()
         random, ordering = self._random, None
         around, self._definition = self._definition, _Definition()
-        if parent.name == "Query" and name == "orders":
-            ordering = random.choice(ORDERINGS) if random.random() < 0.5 else ORDERINGS[0]
+        if orderings := LISTS.get((parent.name, name)):
+            ordering = random.choice(orderings) if random.random() < 0.5 else orderings[0]
         backward = "last" in of.args and random.random() < 0.35
         given = []
         for argument, one in of.args.items():
@@ -293,7 +307,7 @@ class _Writer:
                     else 0.02
                 )
             elif argument == "orderBy":
-                share = 1.0 if ordering not in {None, ORDERINGS[0]} else 0.2
+                share = 1.0 if ordering and not (ordering.by_key and not ordering.descending) else 0.2
             if is_required_argument(one) or random.random() < share:
                 given.append(f"{argument}: {self._argument(one.type, (argument, ordering))}")
         random.shuffle(given)

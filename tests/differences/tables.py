@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass, fields, replace
-from decimal import Decimal
+from dataclasses import astuple, dataclass, fields, replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schema.orders.enums import OrderPriority, OrderStatus
 from schema.orders.types import ORDERS
-from schema.ports.changes import FeedPlace
 from schema.ports.values import Ordering
-from schema.relay.pagination import encode_change_cursor, encode_cursor
+from tests.servers.graph_tables import make_graph, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
 APP_SCHEMA: Final = "differences_app"
 READER: Final = "differences_reader"
 PADDED, PLAIN, CLEAN = "differences_padded", "differences_plain", "differences_clean"
+# The schemas of the tables beside each table of orders. Beside the padded one they have other types than a sync gives,
+# and beside the clean one no odd rows.
+_BESIDE: Final = {PADDED: "differences_unusual", PLAIN: "differences_usual", CLEAN: "differences_ordinary"}
 ORDERINGS: Final = tuple(
     Ordering(ORDERS, column, descending=descending)
     for column in (ORDERS["order_key"], ORDERS["order_date"], ORDERS["total_price"])
@@ -93,16 +94,6 @@ def _odd() -> Iterator[Mapping[str, str | None]]:
     yield {"o_orderdate": "infinity", "o_totalprice": "NaN", "o_comment": None}
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The contents of a table, for arguments that match something: keys, cursors by ordering, cursors of changes."""
-
-    keys: tuple[int, ...]
-    cursors: dict[Ordering, tuple[str, ...]]
-    change_cursors: tuple[str, ...]
-    changes: tuple[int, ...]
-
-
 def rows_of(table: str) -> list[Row]:
     """The rows of a table, always the same. Dates, prices and customers repeat."""
     random = Random(1)  # noqa: S311 # the same in every run
@@ -135,40 +126,24 @@ def _fitting(table: str, odd: Mapping[str, str | None]) -> Mapping[str, str | No
     return odd if table == PADDED or "Infinity" not in price else {"o_totalprice": None}
 
 
-def corpus_of(table: str) -> Corpus:
-    """The contents of the table."""
-    rows = rows_of(table)
-    by_column = {ORDERS["order_date"]: "o_orderdate", ORDERS["total_price"]: "o_totalprice"}
-    changes = tuple(range(1, len(changed_keys()) * 2 + 1))
-    return Corpus(
-        keys=tuple(int(row.o_orderkey or 0) for row in rows),
-        cursors={
-            ordering: tuple(
-                encode_cursor(
-                    ordering,
-                    _sort_value(asdict(row).get(by_column.get(ordering.column, ""))),
-                    (int(row.o_orderkey or 0),),
-                )
-                for row in rows
-            )
-            for ordering in ORDERINGS
-        },
-        change_cursors=tuple(encode_change_cursor(FeedPlace(change)) for change in (0, *changes)),
-        changes=changes,
-    )
-
-
-def _sort_value(text: str | None) -> object:
-    try:
-        return None if text is None else Decimal(text)
-    except ArithmeticError:
-        return text
+def lines_of(table: str) -> list[int]:
+    """The keys of the orders in a table that have line items of their own."""
+    return [int(row.o_orderkey or 0) for row in rows_of(table)][::3]
 
 
 def changed_keys() -> list[int]:
     """The keys of the orders with a changed status. Some are odd orders, some do not exist."""
     keys = [int(row.o_orderkey or 0) for row in rows_of(PADDED)]
     return list(dict.fromkeys((*keys[::5], -(2**63), 2**63 - 1, 0, 31, 1_000_000)))
+
+
+def settings_for(table: str) -> dict[str, Any]:
+    """The settings of a server of this table of orders, with the tables beside it and the changes."""
+    return {
+        "orders_table": table,
+        "tables": served(_BESIDE[table]),
+        "app_schema": APP_SCHEMA,
+    }
 
 
 async def make_tables(database: asyncpg.Connection) -> None:
@@ -191,6 +166,11 @@ async def make_tables(database: asyncpg.Connection) -> None:
         await database.executemany(f"INSERT INTO {table} VALUES ({values})", [astuple(row) for row in rows_of(table)])
         await database.execute(f"CREATE UNIQUE INDEX ON {table} (o_orderkey); ANALYZE {table}")
         await database.execute(f"GRANT SELECT ON {table} TO {READER}")
+    for table, schema in _BESIDE.items():
+        await make_graph(database, schema, unusual=table == PADDED, lines_of=lines_of(table), odd=table != CLEAN)
+        await database.execute(
+            f"GRANT USAGE ON SCHEMA {schema} TO {READER}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {READER}"
+        )
 
 
 async def change_statuses(database: asyncpg.Connection) -> None:

@@ -13,10 +13,12 @@ from graphql import ExecutionResult, execute, parse
 from graphql.execution import Executor
 
 from schema import build_schema
+from schema.graph import TABLES
 from schema.permissions import Principal, Role
 from tests.differences.applications import Application, application
 from tests.differences.comparing import queries_of
-from tests.differences.tables import APP_SCHEMA, PADDED, corpus_of
+from tests.differences.corpus import corpus_of
+from tests.differences.tables import PADDED, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,9 +69,9 @@ def summary(answer: Mapping[str, Any]) -> str:
 
 async def test_the_server_answers_as_the_base_executor_does(database_url: str) -> None:
     """A sample of the queries gets the same data, with keys in the same order, and errors in the same places."""
-    schema, given = build_schema()._schema, {"orders_table": PADDED, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's schema, to execute directly
+    schema = build_schema(tables=TABLES)._schema  # noqa: SLF001 # graphql-core's schema, to execute directly
     compared = 0
-    async with application(database_url, fast=True, **given) as app:
+    async with application(database_url, fast=True, **settings_for(PADDED)) as app:
         for query in queries_of(schema, corpus_of(PADDED), first_seed=500_000, share=0.12):
             for body in query.bodies:
                 answer = await app.ask(body)

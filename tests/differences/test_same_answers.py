@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from schema import build_schema
+from schema.graph import TABLES
 from tests.differences.applications import application
 from tests.differences.comparing import compare, queries_of, written
-from tests.differences.tables import APP_SCHEMA, PADDED, PLAIN, corpus_of
+from tests.differences.corpus import corpus_of
+from tests.differences.tables import PADDED, PLAIN, settings_for
 
 pytestmark = pytest.mark.faults
 
@@ -49,7 +51,7 @@ TRAPS = (
 
 async def test_each_request_is_answered_for_its_own_variables(database_url: str) -> None:
     """A planned document uses each request's own variables, including those of the request it was planned for."""
-    given = {"orders_table": PADDED, "app_schema": APP_SCHEMA}
+    given = settings_for(PADDED)
     async with (
         application(database_url, fast=True, **given) as fast,
         application(database_url, fast=False, **given) as slow,
@@ -62,10 +64,10 @@ async def test_the_fast_path_answers_as_the_engine_does(
     database_url: str, table: str, first_seed: int, share: float
 ) -> None:
     """For all queries and rows: the same data, keys in the same order, and the same errors."""
-    schema, given = build_schema()._schema, {"orders_table": table, "app_schema": APP_SCHEMA}  # noqa: SLF001 # graphql-core's schema, to generate queries from
+    schema = build_schema(tables=TABLES)._schema  # noqa: SLF001 # graphql-core's schema, to generate queries from
     async with (
-        application(database_url, fast=True, **given) as fast,
-        application(database_url, fast=False, **given) as slow,
+        application(database_url, fast=True, **settings_for(table)) as fast,
+        application(database_url, fast=False, **settings_for(table)) as slow,
     ):
         queries = queries_of(schema, corpus_of(table), first_seed=first_seed, share=share)
         tally = await compare(fast, slow, queries)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from graphql import GraphQLInputType
 
-    from tests.differences.tables import Corpus
+    from tests.differences.corpus import Corpus
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from schema.tables.registry import ORDERS_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # Rows as PostgreSQL reads them: each column's text, or None for null.
 Rows: TypeAlias = list[tuple[str | None, ...]]
@@ -132,9 +135,10 @@ def _customers() -> Rows:
     return rows
 
 
-def _line_items() -> Rows:
+def _line_items(others: Collection[int]) -> Rows:
     rows: Rows = []
-    for order, lines in _LINES.items():
+    ordinary_lines = {key: tuple((number, str((key + number) % 8 + 1)) for number in (1, 2, 4)) for key in others}
+    for order, lines in {**ordinary_lines, **_LINES}.items():
         for number, part in lines:
             ordinary: dict[str, str | None] = {
                 "l_orderkey": str(order),
@@ -178,19 +182,47 @@ def _parts() -> Rows:
 def _suppliers() -> Rows:
     nations = ("0", "1", "77", None, "24", "4")
     return [
-        (str(key), f"Supplier#{key}", f"{key} Side St", nation, "20-100-200", "5.00" if key != 3 else "NaN", None)
+        (
+            str(key),
+            f"Supplier#{key}",
+            f"{key} Side St",
+            nation,
+            "20-100-200",
+            "5.00" if key != 3 else "NaN",
+            f"supplier {key}",
+        )
         for key, nation in enumerate(nations, 1)
     ]
 
 
-def graph_rows() -> dict[str, Rows]:
-    """The rows of each table, by its name in settings."""
-    return {
+# The first keys of rows with a value that the types refuse, or do not expect.
+_ODD: Final[dict[str, Collection[int]]] = {
+    ORDERS_NAME: range(33, 41),
+    "customers": range(50, 63),
+    "line_items": {4, 5, 33, 999_999},
+    "parts": {3, 4, 5, 6},
+    "suppliers": {3},
+    "nations": {4},
+    "regions": {3},
+}
+
+
+def graph_rows(*, lines_of: Collection[int] = (), odd: bool = True) -> dict[str, Rows]:
+    """The rows of each table, by its name in settings.
+
+    Args:
+        lines_of: the keys of orders that have ordinary lines, too.
+        odd: whether there are rows with values that the types do not expect. Some relations lead nowhere in any case.
+    """
+    rows: dict[str, Rows] = {
         ORDERS_NAME: _orders(),
         "customers": _customers(),
-        "line_items": _line_items(),
+        "line_items": _line_items(lines_of),
         "parts": _parts(),
         "suppliers": _suppliers(),
         "nations": [(str(key), name, region, None) for key, (name, region) in _NATIONS.items()],
         "regions": [(str(key), name, None) for key, name in _REGIONS.items()],
     }
+    if odd:
+        return rows
+    return {name: [row for row in some if int(row[0] or 0) not in _ODD.get(name, ())] for name, some in rows.items()}

@@ -9,6 +9,8 @@ from schema.tables.registry import ORDERS_NAME
 from tests.servers.graph_rows import graph_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import asyncpg
 
 # By the table's name in settings: its name in the database, and its columns with the types that a sync gives them, and
@@ -114,16 +116,31 @@ def orders_of(schema: str) -> str:
     return f"{schema}.{_COLUMNS[ORDERS_NAME][0]}"
 
 
-async def make_graph(database: asyncpg.Connection, schema: str, *, unusual: bool = False) -> None:
+def records_of(name: str, *, lines_of: Collection[int] = ()) -> list[dict[str, str | None]]:
+    """The rows of a table by its name in settings: each column's text, by the column's name in the database."""
+    columns = [column for column, _, _ in _COLUMNS[name][1]]
+    return [dict(zip(columns, row, strict=True)) for row in graph_rows(lines_of=lines_of)[name]]
+
+
+async def make_graph(
+    database: asyncpg.Connection,
+    schema: str,
+    *,
+    unusual: bool = False,
+    lines_of: Collection[int] = (),
+    odd: bool = True,
+) -> None:
     """Create a schema with all tables, replacing an earlier one.
 
     Args:
         database: the connection.
         schema: the name of the schema.
         unusual: whether the columns have other types than a sync gives them: char(n), and integers of 32 bits.
+        lines_of: the keys of orders, in any table, that have ordinary lines.
+        odd: whether there are rows with values that the types do not expect.
     """
     await database.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
-    for name, rows in graph_rows().items():
+    for name, rows in graph_rows(lines_of=lines_of, odd=odd).items():
         table, columns = _COLUMNS[name]
         types = [other if unusual else usual for _, usual, other in columns]
         declared = ", ".join(f"{column} {type_}" for (column, _, _), type_ in zip(columns, types, strict=True))

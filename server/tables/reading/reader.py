@@ -130,7 +130,8 @@ class Reader(Generic[S]):
         named = self._table.named
         meaning = classify(error, named)
         if isinstance(meaning, UnavailableError):
-            if meaning.reason is named.reason:
+            # What was looked up in vain is looked up again in its own time. Others that were found stay known.
+            if meaning is not error and meaning.reason is named.reason:
                 self._table.forget()
             self._health.failed(meaning, cause=error)
         return meaning

@@ -29,6 +29,7 @@ from schema.graph import TABLES
 from schema.limits.cost import check_cost, formula_of
 from schema.limits.prices import PRICES, SIZES, check_sizes
 from schema.ports.statistics import NO_STATISTICS
+from schema.tables.registry import REGISTERED
 from tests.schema.limits.test_scans import LARGE
 from tests.servers.process import ROOT
 from tests.support.examples import examples
@@ -145,6 +146,12 @@ def points(operation: Formula, **variables: Any) -> int:
             100 + 1 + 9 * (2 + 200),
         ),
         ("{ lakebase { syncedTable { indexes { name } } } }", {}, 100 + 100 + 100 + 10),
+        # A call for each table that can be served, and for its indexes.
+        (
+            "{ lakebase { syncedTables { indexes { name } } } }",
+            {},
+            100 + len(REGISTERED) * (100 + 100 + 10),
+        ),
     ],
 )
 def test_the_cost_is_as_worked_out_by_hand(document: str, variables: dict[str, Any], worked_out: int) -> None:

@@ -22,7 +22,7 @@ from tests.schema.recording import RecordingAdministration, context
 
 if TYPE_CHECKING:
     from schema.limits.formulas import Formula, StatisticsSource
-    from schema.ports.columns import Column, Table
+    from schema.ports.columns import Table
 
 SCHEMA: Final = build_schema(tables=TABLES)
 PAGES: Final = PageLimits(default=50, maximum=1_000)
@@ -304,7 +304,7 @@ def test_a_prefix_costs_by_the_names_that_have_it() -> None:
         ("orderBy: {field: NAME}", False, Way.SORTED),
     ],
 )
-def test_rows_of_a_parent_are_sorted_unless_an_index_has_them_side_by_side(
+def test_rows_of_a_parent_are_sorted_unless_they_are_in_the_order_of_their_keys(
     arguments: str,
     indexed: bool,  # noqa: FBT001 # pytest gives it by name
     way: Way,
@@ -315,9 +315,6 @@ def test_rows_of_a_parent_are_sorted_unless_an_index_has_them_side_by_side(
     known = customers("nation_key", "name") if indexed else customers("name")
     assert ordering.within is CUSTOMERS["nation_key"]
     assert way_of(conditions, ordering, 10, known).way is way
-    column: Column = ordering.column
-    both = TableStatistics(known.rows, known.indexes | {(CUSTOMERS["nation_key"], column)}, known.spreads)
-    assert way_of(conditions, ordering, 10, both).way is Way.SERVED
 
 
 def test_the_share_of_any_value_is_that_of_all_on_average() -> None:

@@ -12,8 +12,12 @@ from schema.graph import TABLES
 from schema.limits.document import DocumentLimits
 from schema.plans.replay import Failures
 from server.http.error_response import present
+from server.tables.catalog.synced_table import Definition
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from schema.context import Context
     from tests.server.conftest import OpenStore
     from tests.server.graph_tables import GraphTables
@@ -216,3 +220,23 @@ async def test_a_table_that_is_missing_costs_its_own_fields_alone(
     assert {error["extensions"]["reason"] for error in answers.ordinary["errors"]} == {"TABLE_UNAVAILABLE"}
     nodes = answers.ordinary["data"]["orders"]["nodes"]
     assert all(node["customer"] is None and node["lineItems"]["nodes"] for node in nodes)
+
+
+async def test_a_missing_table_is_not_looked_up_for_each_request(
+    graph: GraphTables, open_store: OpenStore, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are the others, whatever asks for it: the catalog is read again after a while."""
+    lookups: list[str] = []
+    read = Definition.read
+
+    async def note_and_read(definition: Definition, connection: AsyncConnection) -> dict[str, str]:
+        lookups.append(definition.table.name)
+        return await read(definition, connection)
+
+    monkeypatch.setattr(Definition, "read", note_and_read)
+    monkeypatch.setattr("server.tables.catalog.synced_table._LOOK_AGAIN_SECONDS", PATIENCE_SECONDS)
+    tables = {**graph.tables, "customers": "public.nowhere"}
+    ways = BothWays(graph.open(open_store, tables=tables), statements)
+    for _ in range(3):
+        assert (await ways.answer(DETAIL)).fast is None
+    assert sorted(lookups) == sorted(["orders", *tables])

@@ -8,7 +8,9 @@ import pytest
 
 from schema.graph import TABLES
 from schema.orders.types import ORDERS
+from schema.ports.columns import Kind
 from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
+from schema.tables.indexes import indexes_of
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.sql_pages import Shape, page_of, values_of
 from server.tables.sql_rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "graph_plans"
 LINES, CUSTOMERS, NATIONS = TABLES["line_items"], TABLES["customers"], TABLES["nations"]
+BY_CODE_POINT = ' COLLATE "C"'
 MODES = ("force_custom_plan", "force_generic_plan")
 # 2,000 of 10,000 customers have ten orders each; an order has four lines, and a nation 40 customers. Keys begin here.
 FIRST = 1_000
@@ -40,22 +43,20 @@ INSERT INTO {SCHEMA}.customer_synced
   SELECT {FIRST} + n, 'Customer#' || n % 500, 'there', n % 250, '10', n % 300, 'BUILDING', repeat('c', 60)
   FROM generate_series(0, 9999) n;
 INSERT INTO {SCHEMA}.nation_synced SELECT n, 'N' || n, n % 5, '' FROM generate_series(0, 249) n;
-CREATE INDEX orders_by_customer ON {SCHEMA}.orders_synced (o_custkey, o_orderkey);
-CREATE INDEX orders_by_price ON {SCHEMA}.orders_synced (o_totalprice, o_orderkey);
-CREATE INDEX orders_by_date ON {SCHEMA}.orders_synced (o_orderdate, o_orderkey);
-CREATE INDEX lines_by_part ON {SCHEMA}.lineitem_synced (l_partkey, l_orderkey, l_linenumber);
-CREATE INDEX customers_by_nation ON {SCHEMA}.customer_synced (c_nationkey, c_custkey);
-CREATE INDEX customers_by_name ON {SCHEMA}.customer_synced (c_name COLLATE "C", c_custkey);
-CREATE INDEX customers_by_balance ON {SCHEMA}.customer_synced (c_acctbal, c_custkey);
 """
 
 
 @pytest.fixture(scope="module")
 async def sources(engines: Engines, database: asyncpg.Connection) -> dict[str, Source]:
-    """The tables as the server sees them, with more rows than can be read for a page."""
+    """The tables as the server sees them, with the indexes that it builds, and more rows than can be read for a page."""
     await make_graph(database, SCHEMA)
     await database.execute(FILL)
     names = {"orders": orders_of(SCHEMA), **served(SCHEMA)}
+    for index in indexes_of([ORDERS, *TABLES.values()]):
+        if index.columns != index.table.key:
+            columns = ", ".join(f"{one.stored}{BY_CODE_POINT * (one.kind is Kind.TEXT)}" for one in index.columns)
+            name = f"{index.table.name}_{index.suffix}"
+            await database.execute(f"CREATE INDEX {name} ON {names[index.table.name]} ({columns})")
     for table in names.values():
         await database.execute(f"VACUUM (ANALYZE) {table}")
     async with engines.pages.connect() as connection:
@@ -73,7 +74,7 @@ def of_table(plan: dict[str, Any]) -> list[dict[str, Any]]:
 # The rows of which table belong to a parent, by which column, and the index that finds them.
 RELATIONS = {
     "lines of an order": (LINES, "order_key", "lineitem_synced_pkey"),
-    "lines of a part": (LINES, "part_key", "lines_by_part"),
+    "lines of a part": (LINES, "part_key", "line_items_by_part"),
     "orders of a customer": (ORDERS, "customer_key", "orders_by_customer"),
     "customers of a nation": (CUSTOMERS, "nation_key", "customers_by_nation"),
 }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 
+from schema.plans.replay import Failures
+from server.tables.catalog.synced_table import Definition
 from tests.server.conftest import engines_of, patient_settings
 from tests.servers.graph_tables import make_graph, orders_of, served
 
 if TYPE_CHECKING:
     import asyncpg
+    import strawberry
 
+    from schema import DocumentCache
     from schema.context import Context
     from tests.server.conftest import Execute, OpenStore
 
@@ -27,6 +32,12 @@ DOCUMENT: Final = """{
   node(id: "Q3VzdG9tZXI6MQ==") { id }
 }"""
 _LINES: Final = ({"nodes": [{"lineNumber": 1}], "totalCount": 7}, {"nodes": [], "totalCount": 0})
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is missing is looked up each time, not once a second."""
+    monkeypatch.setattr("server.tables.catalog.synced_table._LOOK_AGAIN_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -197,3 +208,33 @@ async def test_the_graph_goes_on_without_orders(
         "part": {"partKey": "1", "lineItems": {"nodes": [{"lineNumber": 1, "order": None}]}},
     }
     assert {error["extensions"]["reason"] for error in answer["errors"]} == {"ORDERS_UNAVAILABLE"}
+
+
+async def test_a_missing_table_is_looked_up_once_in_a_while(
+    planned_schema: tuple[DocumentCache, strawberry.Schema],
+    context: Context,
+    database: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the others only once, however many queries ask for it, from plans or without."""
+    monkeypatch.setattr("server.tables.catalog.synced_table._LOOK_AGAIN_SECONDS", math.inf)
+    looked_up: list[str] = []
+    read = Definition.read
+
+    async def note_and_read(definition: Definition, connection: Any) -> dict[str, str]:
+        looked_up.append(definition.qualified_name)
+        return await read(definition, connection)
+
+    monkeypatch.setattr(Definition, "read", note_and_read)
+    await database.execute(f"DROP TABLE {CUSTOMERS}")
+    documents, schema = planned_schema
+    document = "{ orders(first: 2) { nodes { orderKey customer { name } lineItems { nodes { lineNumber } } } } }"
+    for _ in range(3):
+        await schema.execute(document, context_value=context)
+        known = documents.get(document)
+        assert known
+        planned = known.plans[None]
+        assert planned
+        # The ordinary way answers what it can.
+        assert await planned.write(context, {}, Failures()) is None
+    assert sorted(looked_up) == sorted([orders_of(SCHEMA), *served(SCHEMA).values()])

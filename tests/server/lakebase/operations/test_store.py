@@ -21,6 +21,7 @@ from server.lakebase.database.home import Home
 from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import LeaseLostError, OperationTable
+from server.lakebase.steps.registry import STEPS
 from tests.server.conftest import patient_settings
 from tests.server.lakebase.operations.conftest import LEASE_SECONDS, SCHEMA, lapse, move, operation, silence
 
@@ -413,11 +414,11 @@ async def test_a_stored_operation_comes_back_unchanged(new_store: Callable[[], O
         catalog=CatalogSpec("c", "one", "d"),
         table=SyncedTableSpec("c.public.t", "samples.tpch.orders", ("o_orderkey", "o_custkey")),
         acknowledge_cost=True,
+        others=(SyncedTableSpec("c.public.o", "samples.tpch.customer", ("c_custkey",)),),
     )
     assert request_from_json(request_to_json(request)) == request
-    held = OperationRecord(
-        request, ("instance one", "catalog c"), [OperationStep("create_instance", "instance one")], {}, "ada"
-    )
+    steps = [OperationStep("create_instance", "instance one"), OperationStep("create", "synced table o", beside=True)]
+    held = OperationRecord(request, ("instance one", "catalog c"), steps, {}, "ada")
     await store.begin(held)
     held.facts["instance_uid"] = "u-1"
     held.update_step(0, state=OperationState.FAILED, started_at=held.requested_at, message="no")
@@ -425,6 +426,31 @@ async def test_a_stored_operation_comes_back_unchanged(new_store: Callable[[], O
     await store.save(held)
     found = await new_store().find(held.id)
     assert found == held
+
+
+async def test_an_operation_of_an_earlier_release_is_continued(
+    new_store: Callable[[], OperationStore], database: asyncpg.Connection
+) -> None:
+    """Its row names no other tables, and its steps run one after the other, by the names that they have always had."""
+    store = new_store()
+    names = ["note_belongings", "sync_table", "restore_belongings", "build_indexes"]
+    steps = [OperationStep(name, "synced table c.public.t") for name in names]
+    request = AdminRequest(OperationKind.REFRESH_SYNCED_TABLE, table_name="c.public.t")
+    held = OperationRecord(request, ("synced table c.public.t",), steps, {"run_before": "r-1"}, "ada")
+    await store.begin(held)
+    await database.execute(
+        f"""
+        UPDATE {SCHEMA}.operation SET request = request - 'others',
+            steps = (SELECT jsonb_agg(step - 'beside') FROM jsonb_array_elements(steps) step)
+        """
+    )
+    await lapse(database, held)
+    (found,) = await new_store().claim()
+    assert (found.request, found.facts, found.steps) == (request, held.facts, steps)
+    assert found.next_lanes() == [[0]]
+    # What `ensureIndexes` does is recorded as what `ensureOrderIndexes` did.
+    assert {*names, "create_synced_table", "delete_synced_table"} <= STEPS.keys()
+    assert OperationKind("ENSURE_INDEXES") is OperationKind.ENSURE_INDEXES
 
 
 async def test_unknown_fields_of_a_request_are_ignored() -> None:
