@@ -70,6 +70,13 @@ class LineItem(Row):
         here="part_key",
         there="part_key",
     )
+    supplier_key: BigInt = unseen("l_suppkey")
+    supplier: Any = to_one(
+        "suppliers",
+        "The supplier of the part. Null while the synced table of suppliers lacks it.",
+        here="supplier_key",
+        there="supplier_key",
+    )
     quantity: Decimal = column(
         "How many of the part were ordered: whole numbers from 1 to 50 in TPC-H data.", "l_quantity"
     )

@@ -97,6 +97,7 @@ REGISTERED: Final[dict[str, Declared]] = {
     "customers": Declared("Customer", "schema.graph.customers", "CustomerFilter", "CustomerOrderBy"),
     "line_items": Declared("LineItem", "schema.graph.line_items"),
     "parts": Declared("Part", "schema.graph.parts"),
+    "suppliers": Declared("Supplier", "schema.graph.suppliers"),
     "nations": Declared("Nation", "schema.graph.nations"),
     "regions": Declared("Region", "schema.graph.regions"),
 }

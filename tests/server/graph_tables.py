@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {
     "customer": "customers",
     "lineitem": "line_items",
+    "supplier": "suppliers",
     "nation": "nations",
     "region": "regions",
     "part": "parts",
@@ -43,6 +44,8 @@ CREATE TABLE odd.customer (LIKE public.customer_synced INCLUDING INDEXES);
 INSERT INTO odd.customer SELECT * FROM public.customer_synced WHERE c_custkey % 5 <> 1;
 CREATE TABLE odd.part (LIKE public.part_synced INCLUDING INDEXES);
 INSERT INTO odd.part SELECT * FROM public.part_synced WHERE p_partkey % 7 <> 1;
+CREATE TABLE odd.supplier (LIKE public.supplier_synced INCLUDING INDEXES);
+INSERT INTO odd.supplier SELECT * FROM public.supplier_synced WHERE s_suppkey % 5 <> 1;
 ALTER TABLE odd.customer ALTER c_name TYPE char(60), ALTER c_mktsegment TYPE char(12);
 ALTER TABLE odd.lineitem ALTER l_returnflag TYPE char(3), ALTER l_linenumber TYPE smallint, ALTER l_tax TYPE numeric;
 ALTER TABLE odd.orders ALTER o_orderstatus TYPE char(2), ALTER o_custkey DROP NOT NULL;
@@ -60,7 +63,7 @@ UPDATE odd.lineitem SET l_tax = 'NaN' WHERE (l_orderkey, l_linenumber) = (1, 2);
 UPDATE odd.lineitem SET l_shipdate = 'infinity' WHERE (l_orderkey, l_linenumber) = (1, 3);
 UPDATE odd.lineitem SET l_partkey = NULL WHERE (l_orderkey, l_linenumber) = (1, 4);
 UPDATE odd.lineitem SET l_shipmode = 'SLED' WHERE (l_orderkey, l_linenumber) = (2, 1);
-ANALYZE odd.orders, odd.customer, odd.lineitem, odd.part, odd.nation, odd.region;
+ANALYZE odd.orders, odd.customer, odd.lineitem, odd.part, odd.supplier, odd.nation, odd.region;
 """
 
 

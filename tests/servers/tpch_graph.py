@@ -28,7 +28,7 @@ _NAMES: Final = {
 # The server's setting.
 TABLES: Final = (
     "customers=public.customer_synced,line_items=public.lineitem_synced,nations=public.nation_synced,"
-    "regions=public.region_synced,parts=public.part_synced"
+    "regions=public.region_synced,parts=public.part_synced,suppliers=public.supplier_synced"
 )
 _CREATE: Final = """
 DROP SCHEMA IF EXISTS loading_graph CASCADE;

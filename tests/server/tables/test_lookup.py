@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 _CREATE: Final = """
 CREATE TABLE public.looked_up AS
-SELECT n::bigint AS l_orderkey, 1::bigint AS l_partkey, 1 AS l_linenumber, 1.0 AS l_quantity, 1.0 AS l_extendedprice,
-       0.1 AS l_discount, 0.1 AS l_tax, 'N' AS l_returnflag, 'O' AS l_linestatus, date '1995-01-01' AS l_shipdate,
-       date '1995-01-01' AS l_commitdate, date '1995-01-01' AS l_receiptdate, '' AS l_shipinstruct, 'AIR' AS l_shipmode,
-       '' AS l_comment
+SELECT n::bigint AS l_orderkey, 1::bigint AS l_partkey, 1::bigint AS l_suppkey, 1 AS l_linenumber, 1.0 AS l_quantity,
+       1.0 AS l_extendedprice, 0.1 AS l_discount, 0.1 AS l_tax, 'N' AS l_returnflag, 'O' AS l_linestatus,
+       date '1995-01-01' AS l_shipdate, date '1995-01-01' AS l_commitdate, date '1995-01-01' AS l_receiptdate,
+       '' AS l_shipinstruct, 'AIR' AS l_shipmode, '' AS l_comment
 FROM generate_series(1, 50) n;
 ALTER TABLE public.looked_up ADD PRIMARY KEY (l_orderkey, l_linenumber)
 """
