@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.issuer import Issuer, running_issuer
 from tests.servers.process import NO_TLS, running_server
+from tests.servers.tpch_graph import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +65,11 @@ class Attacked:
 
 @pytest.fixture(scope="session")
 def attacked(orders_url: str) -> Iterator[Attacked]:
-    """The real process with APP_ENV=production and defaults for all other settings."""
+    """The real process with APP_ENV=production, all tables and defaults for all other settings."""
     with (
         running_issuer() as issuer,
-        running_server(orders_url, **issuer.settings(APP_ENV="production", APP_SCHEMA="attacked")) as server,
+        running_server(
+            orders_url, **issuer.settings(APP_ENV="production", APP_SCHEMA="attacked", TABLES=TABLES)
+        ) as server,
     ):
         yield Attacked(server, issuer)
