@@ -88,7 +88,7 @@ class ServedTable(Generic[S]):
         """The JSON of the rows with these keys, by each template; None where a template cannot write a row."""
         rows = await self.reader.rows(self.engines.pages, lambda source: json_rows(source, templates), key_values(keys))
         width = len(keys[0])
-        return {tuple(row)[:width]: tuple(row)[width:] for row in rows}
+        return _by_key(rows, width)
 
     def shape(self, request: PageRequest, *, skipped: int = 0) -> Shape:
         """The shape of a page, with the way in which its rows are found: the one that its price assumes."""
@@ -235,7 +235,7 @@ class SqlTableStore:
             lambda sources: nested_rows(sources, table, templates, below),
             {**key_values(keys), **nested_values(nested)},
         )
-        return {tuple(row)[:width]: tuple(row)[width:] for row in rows}
+        return _by_key(rows, width)
 
     async def _read_together(
         self,
@@ -259,6 +259,11 @@ class SqlTableStore:
     async def estimated_count(self, table: Table, conditions: Conditions) -> int | None:
         """The planner's estimate of the number of matching rows; None if ANALYZE has not run."""
         return await self._tables[table.name].estimates.count(conditions)
+
+
+def _by_key(rows: Sequence[Any], width: int) -> dict[Key, tuple[str | None, ...]]:
+    """What follows the key in each row, by the key."""
+    return {row[:width]: row[width:] for row in map(tuple, rows)}
 
 
 def _rows_read(rows: Sequence[Any]) -> int:
