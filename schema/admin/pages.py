@@ -16,7 +16,8 @@ from schema.ports.admin import administration as ports
 from schema.ports.admin import instances as instance_ports
 from schema.ports.admin import operations as operation_ports
 from schema.ports.admin.audit import AuditPage, AuditPosition
-from schema.relay.pagination import CURSOR_VERSION, Edge, cursor_parts, opaque, page_size
+from schema.relay.cursors import CURSOR_VERSION, cursor_parts, opaque
+from schema.relay.pagination import Edge, page_size
 from schema.relay.selection import Selection, reads_page_below
 
 if TYPE_CHECKING:

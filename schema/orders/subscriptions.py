@@ -14,7 +14,8 @@ from schema.context import FeedPosition, Info
 from schema.orders.arguments import chosen_orders
 from schema.orders.types import OrderStatusChange
 from schema.permissions import Role
-from schema.relay.pagination import decode_change_cursor, encode_change_cursor, given
+from schema.relay.cursors import decode_change_cursor, encode_change_cursor
+from schema.relay.pagination import given
 from schema.scalars import BigInt  # noqa: TC001 # as above
 
 

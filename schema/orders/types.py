@@ -14,16 +14,9 @@ from schema.errors import InputError, Reason
 from schema.orders.enums import OrderPriority, OrderStatus, known_status
 from schema.permissions import Role
 from schema.ports.changes import NO_CHANGES, ChangeWindow, FeedPlace, StatusChange
+from schema.relay.cursors import decode_change_cursor, encode_change_cursor
 from schema.relay.node import Node, decode_global_id, row_key_of
-from schema.relay.pagination import (
-    Connection,
-    Edge,
-    PageInfo,
-    decode_change_cursor,
-    encode_change_cursor,
-    given,
-    page_window,
-)
+from schema.relay.pagination import Connection, Edge, PageInfo, given, page_window
 from schema.relay.selection import reads_page_below
 from schema.scalars import BigInt
 from schema.tables.declaration import column, has_table, needs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from schema.plans.selections import node_of
 from schema.ports.templates import Fact, Rows
-from schema.relay.pagination import encode_cursor
+from schema.relay.cursors import encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schema.ports.templates import NestedRequest
-from schema.relay.pagination import given, parent_of
+from schema.relay.cursors import parent_of
+from schema.relay.pagination import given
 from schema.tables.fields import all_rows, nested_request
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import strawberry
 
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.ports.values import NO_ROWS, PageRequest
-from schema.relay.pagination import Connection, Edge, PageInfo, encode_cursor
+from schema.relay.cursors import encode_cursor
+from schema.relay.pagination import Connection, Edge, PageInfo
 from schema.relay.selection import Selection, reads_page
 from schema.tables.rows import columns_of, rows_in
 

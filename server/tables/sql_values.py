@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ExpressionClauseList
 
 from schema.ports.columns import Kind
 from schema.ports.templates import Form
-from schema.relay.pagination import cursor_start
+from schema.relay.cursors import cursor_start
 from server.tables.source import as_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def value_of(source: Source, slot: Slot, ordering: Ordering | None) -> list[Piec
 def cursor(
     ordering: Ordering, sort: sa.ColumnElement[Any], keys: Sequence[sa.ColumnElement[Any]], parent: Any = None
 ) -> list[Piece]:
-    """The cursor of a row, as `schema.relay.pagination.encode_cursor` encodes it.
+    """The cursor of a row, as `schema.relay.cursors.encode_cursor` encodes it.
 
     Args:
         ordering: the ordering that it is a place in.

@@ -7,7 +7,7 @@ import json
 from typing import Final
 
 from schema.ports.changes import FeedPlace
-from schema.relay.pagination import encode_change_cursor, opaque
+from schema.relay.cursors import encode_change_cursor, opaque
 from tests.bad_inputs.case import Case, ask, partly
 
 # The cursor of the order with key 1.

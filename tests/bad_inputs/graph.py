@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from schema.relay.cursors import opaque
 from schema.relay.node import encode_global_id
-from schema.relay.pagination import opaque
 from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, refused
 from tests.bad_inputs.cursors import BY_KEY
 from tests.support.values import anything

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema.orders.enums import OrderPriority, OrderStatus
 from schema.orders.types import ORDERS
+from schema.relay.cursors import encode_cursor
 from schema.relay.node import encode_global_id
-from schema.relay.pagination import encode_cursor
 from tests.differences.arguments import Word, literal, plain
 from tests.differences.tables import CLEAN, ORDERINGS, rows_of
 

@@ -10,7 +10,7 @@ import orjson
 
 from schema.orders.types import ORDERS
 from schema.ports.values import Ordering
-from schema.relay.pagination import encode_cursor
+from schema.relay.cursors import encode_cursor
 from tests.bench.asks import FROM_DAY, LEAST_PRICE, UNTIL_DAY, Page, Several, Single
 
 if TYPE_CHECKING:

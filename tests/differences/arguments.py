@@ -17,7 +17,7 @@ from graphql import (
 )
 
 from schema.ports.values import Ordering
-from schema.relay.pagination import opaque
+from schema.relay.cursors import opaque
 from schema.tables.registry import REGISTERED
 from tests.differences.corpus import ORDERINGS, Corpus
 

@@ -13,7 +13,7 @@ from schema.orders.types import ORDERS
 from schema.ports.changes import FeedPlace
 from schema.ports.columns import Kind
 from schema.ports.values import Ordering
-from schema.relay.pagination import encode_change_cursor, encode_cursor
+from schema.relay.cursors import encode_change_cursor, encode_cursor
 from schema.tables.registry import REGISTERED
 from schema.tables.rows import BETWEEN_KEYS
 from tests.differences.tables import changed_keys, lines_of, rows_of

@@ -14,8 +14,9 @@ from schema.context import Info  # noqa: TC001 # as above
 from schema.errors import InputError, Reason
 from schema.permissions import Role
 from schema.ports.admin import branches as ports
+from schema.relay.cursors import CURSOR_VERSION, cursor_parts, opaque
 from schema.relay.node import Node
-from schema.relay.pagination import CURSOR_VERSION, Connection, Edge, cursor_parts, opaque, page_size
+from schema.relay.pagination import Connection, Edge, page_size
 from schema.relay.selection import reads_page_below
 from schema.scalars import BigInt
 

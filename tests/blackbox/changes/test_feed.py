@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 import pytest
 
-from schema.relay.pagination import decode_change_cursor, encode_change_cursor
+from schema.relay.cursors import decode_change_cursor, encode_change_cursor
 from tests.blackbox.feed_clients import (
     STATUSES,
     Change,

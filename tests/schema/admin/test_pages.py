@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from schema.ports.admin import instances as instance_ports
 from schema.ports.admin.audit import AuditEntry, AuditFilter, AuditOutcome
+from schema.relay.cursors import opaque
 from schema.relay.node import encode_global_id
-from schema.relay.pagination import opaque
 from tests.schema.recording import NOON, RecordingAdministration, answer, instance, operation, reasons, run
 from tests.support.examples import examples
 

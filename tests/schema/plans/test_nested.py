@@ -18,7 +18,7 @@ from schema.plans.arguments import UnplannedError
 from schema.plans.operation import PlannedOperation
 from schema.plans.replay import Failures
 from schema.ports.templates import JsonPage, NestedPage, NestedRow
-from schema.relay.pagination import encode_cursor
+from schema.relay.cursors import encode_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

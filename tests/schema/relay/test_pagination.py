@@ -18,15 +18,9 @@ from schema.graph import TABLES
 from schema.orders.types import ORDERS
 from schema.ports.changes import BEGINNING, FeedPlace
 from schema.ports.values import Ordering, Position
+from schema.relay.cursors import decode_change_cursor, decode_cursor, encode_change_cursor, encode_cursor, opaque
 from schema.relay.node import decode_global_id, encode_global_id
-from schema.relay.pagination import (
-    decode_change_cursor,
-    decode_cursor,
-    encode_change_cursor,
-    encode_cursor,
-    opaque,
-    page_request,
-)
+from schema.relay.pagination import page_request
 
 if TYPE_CHECKING:
     from schema.ports.columns import Column

@@ -11,7 +11,7 @@ import pytest
 
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, FeedPlace
-from schema.relay.pagination import encode_change_cursor, opaque
+from schema.relay.cursors import encode_change_cursor, opaque
 from server.changes.feed import PostgresFeed
 from server.changes.history import SqlChangeHistory
 from server.changes.sql_writes import MOMENT

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from schema.relay.pagination import opaque
+from schema.relay.cursors import opaque
 from schema.scalars import sort_date
 from tests.support.examples import examples
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schema.relay.pagination import opaque
+from schema.relay.cursors import opaque
 from tests.server.tables.conftest import reasons
 
 if TYPE_CHECKING:

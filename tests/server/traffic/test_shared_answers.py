@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from schema.permissions import Principal, Role
-from schema.relay.pagination import encode_change_cursor
+from schema.relay.cursors import encode_change_cursor
 from server.observability.request_record import RequestRecord, current_record
 from server.traffic.events import _KEY_BYTES
 from tests.server.traffic.event_server import WRONG, Server, change, keys_of, reasons, written
