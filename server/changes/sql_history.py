@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.ports.changes import BEGINNING
 from server.changes.sql_writes import MOMENT
-from server.tables.sql_pages import limit
+from server.tables.sql.pages import limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
 from server.db.driver import Compiled
-from server.tables.sql_counts import regclass
-from server.tables.sql_pages import conditions_of, limit, order_by, where
+from server.tables.sql.conditions import conditions_of, where
+from server.tables.sql.counts import regclass
+from server.tables.sql.pages import limit, order_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column
     from schema.ports.values import Conditions
     from server.orders.sql_merged import Orders
-    from server.tables.sql_pages import Shape
+    from server.tables.sql.shape import Shape
 
 GROUP_COLUMNS: Final[dict[StatsGroup, Column]] = {
     StatsGroup.STATUS: ORDERS["status"],

@@ -15,7 +15,7 @@ from server.orders import sql_aggregates as aggregates
 from server.orders.estimates import OrderEstimates
 from server.orders.sampling import random_orders
 from server.orders.sql_merged import Orders
-from server.tables.sql_pages import values_of
+from server.tables.sql.conditions import values_of
 from server.tables.store import ServedTable, without_placeholder
 from server.traffic.admission import giving_way
 

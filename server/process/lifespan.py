@@ -37,8 +37,8 @@ from server.process.shutdown import end_worker
 from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
-from server.tables.sql_json import json_page, json_rows
-from server.tables.sql_nested import nested_page, nested_rows
+from server.tables.sql.json import json_page, json_rows
+from server.tables.sql.nested import nested_page, nested_rows
 from server.traffic.memory import MemoryGuard, limit_of, resident_bytes
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from server.tables.source import Source
-from server.tables.sql_counts import estimate_statement, statistics_known_statement
+from server.tables.sql.counts import estimate_statement, statistics_known_statement
 
 if TYPE_CHECKING:
     from schema.ports.values import Conditions

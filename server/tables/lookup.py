@@ -10,8 +10,9 @@ from aiodataloader import DataLoader
 
 from schema.ports.values import Block, Page, PageRequest
 from server.http.read_requirement import note_load
-from server.tables.sql_pages import Shape, values_of
-from server.tables.sql_rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from server.tables.sql.conditions import values_of
+from server.tables.sql.rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from server.tables.sql.shape import Shape
 from server.tables.store import without_placeholder
 
 if TYPE_CHECKING:

@@ -15,12 +15,14 @@ from schema.ports.ways import way_of
 from server.tables.estimates import Estimates
 from server.tables.shared_lookups import SharedLookups
 from server.tables.source import Source
-from server.tables.sql_counts import count_statement, probe_statement
-from server.tables.sql_json import BETWEEN_ROWS, json_page, json_rows
-from server.tables.sql_nested import nested_page, nested_rows, nested_values
-from server.tables.sql_pages import Shape, page_of, values_of
-from server.tables.sql_related import Below
-from server.tables.sql_rows import key_values
+from server.tables.sql.conditions import values_of
+from server.tables.sql.counts import count_statement, probe_statement
+from server.tables.sql.json import BETWEEN_ROWS, json_page, json_rows
+from server.tables.sql.nested import nested_page, nested_rows, nested_values
+from server.tables.sql.pages import page_of
+from server.tables.sql.related import Below
+from server.tables.sql.rows import key_values
+from server.tables.sql.shape import Shape
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from server.lakebase.login.instances import Instances
 from server.lakebase.platform.loader import PlatformLoader
 from server.orders.orders_table import OrdersTable
 from server.process.served_database import served_database
-from server.tables.sql_rows import key_values, rows_by_key
+from server.tables.sql.rows import key_values, rows_by_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -25,9 +25,11 @@ from server.settings import Settings
 from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
 from server.tables.reading.readiness import Readiness
-from server.tables.sql_json import json_page_statement
-from server.tables.sql_pages import Shape, page_statement, values_of
-from server.tables.sql_rows import rows_by_key
+from server.tables.sql.conditions import values_of
+from server.tables.sql.json import json_page_statement
+from server.tables.sql.pages import page_statement
+from server.tables.sql.rows import rows_by_key
+from server.tables.sql.shape import Shape
 from server.tables.store import SqlTableStore
 from tests.server.plans import explain, scans
 

@@ -12,8 +12,10 @@ from schema.ports.columns import Kind
 from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
 from schema.tables.indexes import indexes_of
 from server.tables.catalog.synced_table import Definition, SyncedTable
-from server.tables.sql_pages import Shape, page_of, values_of
-from server.tables.sql_rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from server.tables.sql.conditions import values_of
+from server.tables.sql.pages import page_of
+from server.tables.sql.rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
+from server.tables.sql.shape import Shape
 from tests.server.plans import explain, rows_read, scans
 from tests.servers.graph_tables import make_graph, orders_of, served
 

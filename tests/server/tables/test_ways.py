@@ -14,8 +14,8 @@ from schema.ports.ways import way_of
 from server.db.engine import RANDOM_PAGE_COST
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.measuring.measurement import Measurement
-from server.tables.sql_pages import Shape
-from server.tables.sql_rows import page_of_parents
+from server.tables.sql.rows import page_of_parents
+from server.tables.sql.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,159 +3,25 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from schema.ports.values import Operator
 from schema.ports.ways import Way
 from server.db.driver import Compiled
-from server.tables.catalog.column_types import AsText, BlankPadded
+from server.tables.catalog.column_types import BlankPadded
+from server.tables.sql.conditions import conditions_of, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schema.ports.columns import Column
-    from schema.ports.values import Conditions, Ordering, PageRequest
+    from schema.ports.values import Ordering
     from server.tables.source import Source
+    from server.tables.sql.shape import Shape
 
-_LAST_CHARACTER: Final = "\U0010ffff"
-_SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
-# More than any name has.
-_NAME_CHARACTERS: Final = 100
 # Per table. A frontend uses a few dozen.
 _REMEMBERED_STATEMENTS: Final = 512
-_COMPARE = {
-    Operator.EQ: sa.ColumnElement.__eq__,
-    Operator.GT: sa.ColumnElement.__gt__,
-    Operator.GTE: sa.ColumnElement.__ge__,
-    Operator.LT: sa.ColumnElement.__lt__,
-    Operator.LTE: sa.ColumnElement.__le__,
-}
-
-
-class Shape(NamedTuple):
-    """The part of a page request that decides the statement's text. `values_of` gives the parameters for the rest."""
-
-    ordering: Ordering
-    comparisons: tuple[tuple[Column, Operator], ...]
-    size: int
-    position: bool
-    position_is_null: bool
-    backward: bool
-    look_back: bool
-    way: Way
-    prefix: str = ""
-
-    @classmethod
-    def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
-        """The shape of a request that is read in this way. The names of its parameters have the prefix."""
-        position = request.position
-        return cls(
-            ordering=request.ordering,
-            comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
-            size=request.size,
-            position=position is not None,
-            position_is_null=position is not None and position.value is None,
-            backward=request.backward,
-            look_back=request.look_back and position is not None,
-            way=way,
-            prefix=prefix,
-        )
-
-    @classmethod
-    def of_parents(cls, request: PageRequest, *, prefix: str = "") -> Shape:
-        """The shape of a request for rows that belong to parents.
-
-        There is an index of the parent and the key. In any other order all rows of a parent are sorted: an index of
-        that order has the rows of all parents.
-        """
-        return cls.of(request, Way.SERVED if request.ordering.by_key else Way.SORTED, prefix=prefix)
-
-    @property
-    def columns(self) -> frozenset[Column]:
-        """The columns that the conditions filter by."""
-        return frozenset(column for column, _ in self.comparisons)
-
-    @property
-    def by_values(self) -> bool:
-        """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
-        return self.way is not Way.SERVED and any(
-            column is not self.ordering.column and not column.merged for column in self.columns
-        )
-
-    @property
-    def descends(self) -> bool:
-        """Whether the rows are read in descending order."""
-        return self.ordering.descending is not self.backward
-
-
-def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
-    """The values of the statement's parameters."""
-    values: dict[str, Any] = {}
-    for index, condition in enumerate(request.conditions):
-        values[f"{prefix}condition_{index}"] = condition.value
-        if condition.operator is Operator.STARTS_WITH:
-            values[f"{prefix}condition_{index}_end"] = _end_of_prefix(str(condition.value))
-            values[f"{prefix}condition_{index}_start"] = condition.value
-    if request.position is not None:
-        values[f"{prefix}position_value"] = request.position.value
-        values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
-    return values
-
-
-def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
-    """The conditions in SQL, with their values."""
-    found = []
-    for condition in conditions:
-        column, operator, value = _comparable(source, condition.column), condition.operator, condition.value
-        end = _end_of_prefix(str(value)) if operator is Operator.STARTS_WITH else None
-        found.append(_compared(column, operator, *({"key": None, "value": one} for one in (value, end, value))))
-    return found
-
-
-def _comparable(source: Source, column: Column) -> sa.ColumnElement[Any]:
-    """A column to compare with values. The index of a text that is sorted by code points finds equal ones so, too."""
-    found = source.column(column)
-    return in_order(found) if column in source.table.sorts else found
-
-
-def _compared(
-    column: sa.ColumnElement[Any],
-    operator: Operator,
-    parameter: dict[str, Any],
-    end: dict[str, Any],
-    start: dict[str, Any],
-) -> sa.ColumnElement[bool]:
-    # A client may ask for a key of 64 bits although the column has fewer. An index can compare the two.
-    type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
-    if operator is Operator.IN:
-        # One array, so that the list's length does not change the statement.
-        return column == sa.any_(sa.bindparam(**parameter, type_=ARRAY(type_)))
-    if operator is Operator.STARTS_WITH:
-        # A stretch of the index: those texts are side by side in the order of the code points.
-        by_code = in_order(column)
-        stretch = by_code >= sa.bindparam(**parameter, type_=type_), by_code < sa.bindparam(**end, type_=type_)
-        if isinstance(column.type, AsText):
-            return sa.and_(*stretch)
-        # To char(n), blanks at the end of a prefix mean nothing.
-        return sa.and_(*stretch, sa.func.starts_with(sa.cast(column, TEXT()), sa.bindparam(**start, type_=TEXT())))
-    return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
-
-
-def _end_of_prefix(prefix: str) -> str:
-    """The first text, by code points, after all that start with the prefix."""
-    shorter = prefix.rstrip(_LAST_CHARACTER)
-    if not shorter:
-        return prefix + _LAST_CHARACTER * _NAME_CHARACTERS
-    following = ord(shorter[-1]) + 1
-    return shorter[:-1] + chr(_AFTER_SURROGATES if following == _SURROGATES else following)
-
-
-def in_order(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A column to sort or compare by: texts go by their code points, whatever the collation of the database is."""
-    return sa.collate(column, "C") if isinstance(column.type, BlankPadded) else column
 
 
 def order_by(
@@ -268,20 +134,6 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
         for stretch in _stretches(source, shape, descends=not shape.descends, inclusive=True)
     )
     return sa.or_(*(probe.is_not(None) for probe in probes))
-
-
-def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) -> list[sa.ColumnElement[bool]]:
-    """The conditions in SQL, with parameters for their values, and that of the parent."""
-    found = []
-    for index, (column, operator) in enumerate(shape.comparisons):
-        name = f"{shape.prefix}condition_{index}"
-        names = name, f"{name}_end", f"{name}_start"
-        found.append(_compared(_comparable(source, column), operator, *({"key": name} for name in names)))
-    within = shape.ordering.within
-    if within is not None and parent is not None:
-        # As text: SQLAlchemy would add the query around this one to a FROM clause within.
-        found.append(source.column(within) == sa.literal_column(parent))
-    return found
 
 
 def _stretches(source: Source, shape: Shape, *, descends: bool, inclusive: bool) -> list[list[sa.ColumnElement[bool]]]:

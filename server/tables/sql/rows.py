@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from server.db.driver import Compiled
-from server.tables.sql_pages import any_behind, conditions_of, rows_of, sort_keys
+from server.tables.sql.conditions import conditions_of
+from server.tables.sql.pages import any_behind, rows_of, sort_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from schema.ports.columns import Column
     from schema.ports.values import Key
     from server.tables.source import Source
-    from server.tables.sql_pages import Shape
+    from server.tables.sql.shape import Shape
 
 _REMEMBERED: Final = 256
 # The parent of a row, in the statements of pages of several parents.

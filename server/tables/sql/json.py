@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.ports.templates import Slot
 from server.db.driver import Compiled
-from server.tables.sql_pages import any_behind, rows_of
-from server.tables.sql_rows import select_by_key
-from server.tables.sql_values import constant, joined, value_of
+from server.tables.sql.pages import any_behind, rows_of
+from server.tables.sql.rows import select_by_key
+from server.tables.sql.values import constant, joined, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from schema.ports.templates import Template
     from schema.ports.values import Ordering
     from server.tables.source import Source
-    from server.tables.sql_pages import Shape
-    from server.tables.sql_values import Piece, Text
+    from server.tables.sql.shape import Shape
+    from server.tables.sql.values import Piece, Text
 
 _REMEMBERED_STATEMENTS: Final = 512
 # Within a JSON string a newline is always escaped, so it separates rows safely. The answer has commas in its place.

@@ -14,8 +14,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.ports.templates import Fact, NestedRow, Rows, Slot
 from server.tables.source import Source
-from server.tables.sql_pages import Shape, any_behind, conditions_of, limit, rows_of, sort_keys
-from server.tables.sql_values import constant, cursor, joined, value_of
+from server.tables.sql.conditions import conditions_of
+from server.tables.sql.pages import any_behind, limit, rows_of, sort_keys
+from server.tables.sql.shape import Shape
+from server.tables.sql.values import constant, cursor, joined, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from schema.ports.templates import NestedPage, NestedRequest, Part
     from schema.ports.values import Ordering
     from server.tables.catalog.served import Sources
-    from server.tables.sql_values import Piece, Text
+    from server.tables.sql.values import Piece, Text
 
 # PostgreSQL does not pull up a subquery with an OFFSET. It would write a text twice that is counted and aggregated.
 FENCE: Final = sa.literal_column("0", sa.Integer())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from server.tables.sql_pages import limit, where
+from server.tables.sql.conditions import where
+from server.tables.sql.pages import limit
 
 if TYPE_CHECKING:
     from schema.ports.values import Conditions

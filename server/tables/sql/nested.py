@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT
 
 from server.db.driver import Compiled
-from server.tables.sql_pages import any_behind, values_of
-from server.tables.sql_related import FENCE, Below, Names, RelatedRows, at_ends, labelled, page_rows, prefix_of
-from server.tables.sql_rows import select_by_key
-from server.tables.sql_values import constant
+from server.tables.sql.conditions import values_of
+from server.tables.sql.pages import any_behind
+from server.tables.sql.related import FENCE, Below, Names, RelatedRows, at_ends, labelled, page_rows, prefix_of
+from server.tables.sql.rows import select_by_key
+from server.tables.sql.values import constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from schema.ports.columns import Table
     from schema.ports.templates import NestedRequest, Template
     from server.tables.catalog.served import Sources
-    from server.tables.sql_pages import Shape
+    from server.tables.sql.shape import Shape
 
 _REMEMBERED_STATEMENTS: Final = 256
 

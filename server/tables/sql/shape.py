@@ -1,0 +1,67 @@
+"""The part of a page request that decides the text of its statement, so that statements can be remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from schema.ports.ways import Way
+
+if TYPE_CHECKING:
+    from schema.ports.columns import Column
+    from schema.ports.values import Operator, Ordering, PageRequest
+
+
+class Shape(NamedTuple):
+    """The part of a page request that decides the statement's text. `conditions.values_of` gives the rest."""
+
+    ordering: Ordering
+    comparisons: tuple[tuple[Column, Operator], ...]
+    size: int
+    position: bool
+    position_is_null: bool
+    backward: bool
+    look_back: bool
+    way: Way
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
+        """The shape of a request that is read in this way. The names of its parameters have the prefix."""
+        position = request.position
+        return cls(
+            ordering=request.ordering,
+            comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
+            size=request.size,
+            position=position is not None,
+            position_is_null=position is not None and position.value is None,
+            backward=request.backward,
+            look_back=request.look_back and position is not None,
+            way=way,
+            prefix=prefix,
+        )
+
+    @classmethod
+    def of_parents(cls, request: PageRequest, *, prefix: str = "") -> Shape:
+        """The shape of a request for rows that belong to parents.
+
+        There is an index of the parent and the key. In any other order all rows of a parent are sorted: an index of
+        that order has the rows of all parents.
+        """
+        return cls.of(request, Way.SERVED if request.ordering.by_key else Way.SORTED, prefix=prefix)
+
+    @property
+    def columns(self) -> frozenset[Column]:
+        """The columns that the conditions filter by."""
+        return frozenset(column for column, _ in self.comparisons)
+
+    @property
+    def by_values(self) -> bool:
+        """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
+        return self.way is not Way.SERVED and any(
+            column is not self.ordering.column and not column.merged for column in self.columns
+        )
+
+    @property
+    def descends(self) -> bool:
+        """Whether the rows are read in descending order."""
+        return self.ordering.descending is not self.backward
