@@ -39,6 +39,8 @@ _CANCEL_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 1.0
 # The primary's insert position, not the flushed one: with asynchronous commit, changes are visible before a flush.
 LOG_POSITION: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+# A statement without columns. asyncpg cannot send an empty one.
+_NOTHING: Final = "SELECT"
 # The key, in the `info` of SQLAlchemy's connection, of ours.
 _OURS: Final = "ours"
 
@@ -228,7 +230,16 @@ class Driver:
                     # Cancel the statement in PostgreSQL too, which would not notice a dropped connection.
                     with contextlib.suppress(Exception):
                         await asyncio.shield(self._driver.close(timeout=_CANCEL_SECONDS))
+            else:
+                await end_refused(self._raw, error)
             raise
+
+
+async def end_refused(raw: PooledConnection, error: BaseException) -> None:
+    """If the driver has refused a value, end the statement for which it was: it is prepared, and locks its tables."""
+    if is_refused_value(driver_error(error)):
+        with contextlib.suppress(Exception):
+            await raw.driver_connection.execute(_NOTHING)
 
 
 def spoil_if_lost(context: sa.ExceptionContext) -> None:

@@ -103,7 +103,9 @@ def driver_error(error: BaseException) -> BaseException:
 
 def is_refused_value(error: BaseException) -> bool:
     """Whether the driver refused a value before sending it. The connection stays usable."""
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    # For a text that is no UTF-8 it raises an error of PostgreSQL's, which PostgreSQL would send with a severity.
+    unsent = isinstance(error, asyncpg.DataError) and error.severity is None
+    return unsent or (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError))
 
 
 def advice(error: BaseException) -> str:

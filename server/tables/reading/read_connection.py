@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from server.db.driver import Driver, text_of
+from server.db.driver import Driver, end_refused, text_of
 from server.observability.observations import StatementRun
 from server.observability.sinks import observe
 
@@ -97,6 +97,9 @@ class ReadConnection(Generic[S]):
         rows: Sequence[sa.Row[*tuple[Any, ...]]] = ()
         try:
             rows = (await self._raw.session.execute(statement)).all()
+        except Exception as error:
+            await end_refused(self._raw, error)
+            raise
         finally:
             seconds = time.perf_counter() - started
             observe(StatementRun(lambda: text_of(statement), len(rows), seconds, self._pool.name))

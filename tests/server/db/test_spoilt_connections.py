@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from server.local.cluster import Cluster
+    from tests.server.conftest import Execute, OpenStore
 
 SIZE = 3
+# The locks that statements hold on the orders.
+LOCKS = "SELECT count(*) FROM pg_locks WHERE relation = 'public.orders_synced'::regclass"
 # The driver's patience with one statement, where a test waits for its end.
 SILENCE_SECONDS = 0.2
 PID = sa.text("SELECT pg_backend_pid()")
@@ -214,3 +217,18 @@ async def test_a_transaction_is_rolled_back_if_its_body_raises(pool: Pool) -> No
     async with pool.connect(transaction=True) as connection:
         await connection.execute(create)
     assert await run(pool, count) == 1
+
+
+@pytest.mark.parametrize("selected", ["nodes { orderKey }", "totalCount"])
+async def test_a_value_that_the_driver_refuses_leaves_no_table_locked(
+    open_store: OpenStore, execute: Execute, database: asyncpg.Connection, selected: str
+) -> None:
+    """The statement is prepared by then, which locks its tables: a sync could not replace them."""
+    context = open_store()[1]
+    document = f"query($clerk: String!) {{ orders(filter: {{clerk: {{eq: $clerk}}}}) {{ {selected} }} }}"
+    answer = await execute(document, context=context, clerk="\ud800")
+    assert {error["extensions"]["reason"] for error in answer["errors"]} == {"VALUE_INVALID"}
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # The measurement of the table has locked it too, for a moment.
+        while await database.fetchval(LOCKS):  # noqa: ASYNC110 # PostgreSQL sends no event
+            await asyncio.sleep(0.01)
