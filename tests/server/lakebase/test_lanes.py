@@ -13,6 +13,7 @@ from server.lakebase.lanes import run_lanes
 from server.lakebase.operations.operation import OperationRecord, steps_from_json, steps_to_json
 from server.lakebase.operations.table import LeaseLostError
 from server.lakebase.steps.step import OperationCancelledError, StoppedError
+from tests.servers.process import PATIENCE_SECONDS
 
 DONE = OperationState.SUCCEEDED
 
@@ -53,7 +54,7 @@ async def test_lanes_run_side_by_side_and_the_steps_of_a_lane_one_after_the_othe
         await began[{0: 2, 1: 3, 2: 0, 3: 1}[index]].wait()
         assert began[1].is_set() <= began[0].is_set()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await run_lanes([[0, 1], [2, 3]], run)
     assert all(one.is_set() for one in began)
 
