@@ -32,7 +32,7 @@ from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
 from schema.tables.arguments import conditions_of, ordering_of
-from schema.tables.fields import root_page, root_row
+from schema.tables.fields import SIZES, root_page, root_row
 from schema.tables.rows import columns_of, rows_in, selected_columns
 
 # The registry finds the types of orders here (schema/tables/registry.py).
@@ -46,8 +46,6 @@ _OrderBy = Annotated[
     OrderOrder | None,
     strawberry.argument(description="How to sort; by ascending order key if absent."),
 ]
-# The defaults of the settings for page sizes.
-_SIZES = "from 0 to 1,000, by default 50, unless the server is configured otherwise"
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
 _SAMPLE_SIZE = 10
@@ -152,13 +150,13 @@ class Queries:
         self,
         info: Info,
         first: Annotated[
-            int | None, strawberry.argument(description=f"How many changes to return after `after`: {_SIZES}.")
+            int | None, strawberry.argument(description=f"How many changes to return after `after`: {SIZES}.")
         ] = UNSET,
         after: Annotated[
             str | None, strawberry.argument(description="Return changes after this cursor, of a change or an event.")
         ] = UNSET,
         last: Annotated[
-            int | None, strawberry.argument(description=f"How many changes to return before `before`: {_SIZES}.")
+            int | None, strawberry.argument(description=f"How many changes to return before `before`: {SIZES}.")
         ] = UNSET,
         before: Annotated[str | None, strawberry.argument(description="Return changes before this cursor.")] = UNSET,
         filter: Annotated[  # noqa: A002 # the argument's name in the schema

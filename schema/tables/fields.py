@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = "root"
 # The defaults of the settings for page sizes.
-_SIZES: Final = "from 0 to 1,000, by default 50, unless the server is configured otherwise"
+SIZES: Final = "from 0 to 1,000, by default 50, unless the server is configured otherwise"
 # The entries of a page below another object, by default.
 NESTED_SIZE: Final = 20
 _NESTED_SIZES: Final = f"from 0 to 1,000 unless the server is configured otherwise, by default {NESTED_SIZE}"
@@ -136,7 +136,7 @@ def root_page(target: str, description: str) -> Any:
         return await read_connection(info, declared, request)
 
     type_ = declared.lazy(declared.connection_name) | None
-    arguments = _page_arguments(target, declared, _SIZES)
+    arguments = _page_arguments(target, declared, SIZES)
     return _root_field(resolve, arguments, description, type_, Root(target, Reads.PAGE))
 
 

@@ -34,7 +34,7 @@ _CATALOG_QUERY = sa.text(
       AND a.attnum > 0 AND NOT a.attisdropped
     """
 )
-# PostgreSQL grants this lock to whoever replaces a table, until that transaction ends.
+# A transaction that replaces a table holds this lock until it ends.
 _LOCKED_QUERY = sa.text(
     """
     SELECT EXISTS (
