@@ -29,7 +29,7 @@ class Principal:
 
     def holds(self, role: Role) -> bool:
         """Whether the principal has the role, or a higher one."""
-        return any(held >= role for held in self.roles)
+        return max(self.roles, default=0) >= role
 
     def demand(self, role: Role) -> None:
         """Check that the principal has the role, or a higher one.

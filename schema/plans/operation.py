@@ -10,6 +10,7 @@ from graphql import DirectiveNode, FragmentDefinitionNode, VariableNode, Visitor
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
+from schema.limits.remembered import RememberedPrice
 from schema.permissions import Role
 from schema.plans.arguments import Arguments, UnplannedError, Variables
 from schema.plans.connections import Connection
@@ -63,7 +64,7 @@ class PlannedOperation:
         self, schema: strawberry.Schema, document: DocumentNode, operation: OperationDefinitionNode, cost: Formula
     ) -> None:
         self.name = operation.name.value if operation.name else None
-        self.cost = cost
+        self.cost = RememberedPrice(cost)
         self._schema = schema
         self._operation = operation
         self._fragments = {
@@ -134,6 +135,14 @@ class _Plan:
         Raises:
             ApiError, UnplannedError: the ordinary path has to answer.
         """
+        if len(self._keys) == len(self._pages) == 1:
+            # As below. Nearly every query has one root field.
+            ((key, page),) = self._pages.items()
+            return [
+                f'{{"{key}":',
+                *await page.written(context, page.request(values, context.limits), values, failures),
+                "}",
+            ]
         # All arguments are checked before the first call to the store.
         requests = [root.request(values, context.limits) for root in self._pages.values()]
         wanted = [root.wanted(values) for root in self._lookups.values()]

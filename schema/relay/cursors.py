@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import re
 from decimal import Decimal
@@ -29,6 +30,7 @@ _TEXT_CURSOR_MAX_CHARACTERS = 8_192
 _NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
 _KEY_CURSOR = re.compile(rb'\[%d,"([a-z_.]+[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # The place of the parent in a cursor of a list below it.
 _PARENT = 2
 _CURSOR_INVALID = "The cursor was not issued by this API for this list, or is damaged."
@@ -36,6 +38,9 @@ _CURSOR_INVALID = "The cursor was not issued by this API for this list, or is da
 
 def encode_cursor(ordering: Ordering, value: object, key: Key, parent: object = None) -> str:
     """The opaque cursor of the row with this sort value and key, in the list of its parent if it has one."""
+    if ordering.by_key and ordering.within is None and len(key) == 1:
+        # The simplest and most common cursor, at a third of the cost.
+        return _encoded(f"{cursor_start(ordering)}{key[0]}]".encode())
     parts: list[object] = [CURSOR_VERSION, _ordering_name(ordering)]
     if ordering.within is not None:
         parts.append(parent)
@@ -123,7 +128,7 @@ def opaque(parts: list[object], *, escaped: bool = True) -> str:
 
 
 def _encoded(text: bytes) -> str:
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+    return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def _key_position(cursor: str, ordering: Ordering) -> Position | None:
@@ -132,7 +137,7 @@ def _key_position(cursor: str, ordering: Ordering) -> Position | None:
         return None
     if len(cursor) > _CURSOR_MAX_CHARACTERS:
         return None
-    text = base64.urlsafe_b64decode(f"{cursor}==")
+    text = binascii.a2b_base64(f"{cursor}==")
     match = _KEY_CURSOR.fullmatch(text)
     if match is None or match[1].decode() != _ordering_name(ordering) or _encoded(text) != cursor:
         return None

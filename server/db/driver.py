@@ -59,6 +59,7 @@ class PooledConnection:
     __slots__ = (
         "_on_closed",
         "brief",
+        "computed",
         "driver_connection",
         "ends_at",
         "holder",
@@ -87,9 +88,11 @@ class PooledConnection:
         driver.add_termination_listener(self._on_closed)
         # Whether PostgreSQL soon ends its statements (server/db/shares.py).
         self.brief = False
-        # The operation that holds it, and since when. The server's own work is no operation.
+        # The operation that holds it, since when, and for how long the server had computed until then. The server's own
+        # work is no operation.
         self.holder: RequestRecord | None = None
         self.since = math.inf
+        self.computed = 0.0
         # What its users know of it.
         self.info: dict[str, Any] = {}
         # Whether it may not be used again; and when it was lost, which says something about the others too.

@@ -66,7 +66,7 @@ class Shares:
 
     def lend(self, raw: PooledConnection, holder: RequestRecord | None) -> None:
         """Note which operation holds a connection from now on."""
-        raw.holder, raw.since = holder, _clock()
+        raw.holder, raw.since, raw.computed = holder, time.monotonic(), time.thread_time()
         for key in _keys(raw):
             self._held.setdefault(key, set()).add(raw)
 
@@ -77,9 +77,9 @@ class Shares:
             held.discard(raw)
             if not held:
                 del self._held[key]
-        holder, since = raw.holder, raw.since
+        holder, slow = raw.holder, _is_slow(raw)
         raw.holder, raw.since = None, math.inf
-        if _clock() - since > SLOW_SECONDS and holder is not None and holder.caller is not None:
+        if slow and holder is not None and holder.caller is not None:
             now = time.monotonic()
             self._slow_until.pop(holder.caller, None)
             self._slow_until[holder.caller] = now + _REMEMBERED_SECONDS
@@ -97,16 +97,16 @@ class Shares:
         held = self._held.get(holder.caller, ())
         if len(held) < self._of_caller:
             return False
-        return (
-            self._all_slow
-            or self._slow_until.get(holder.caller, 0.0) > time.monotonic()
-            or any(_clock() - raw.since > SLOW_SECONDS for raw in held)
-        )
+        return self._all_slow or self._slow_until.get(holder.caller, 0.0) > time.monotonic() or any(map(_is_slow, held))
 
 
-def _clock() -> float:
-    """A clock that stands still while the server itself computes: an answer that waits for that came in time."""
-    return time.monotonic() - time.thread_time()
+def _is_slow(raw: PooledConnection) -> bool:
+    """Whether a connection has been held for long. The time for which the server itself computed does not count.
+
+    Reading that time is a system call, so it is read only if the connection has been held for long by the wall clock.
+    """
+    held = time.monotonic() - raw.since
+    return held > SLOW_SECONDS and held - (time.thread_time() - raw.computed) > SLOW_SECONDS
 
 
 def _keys(raw: PooledConnection) -> tuple[RequestRecord | str, ...]:

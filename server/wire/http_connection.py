@@ -10,6 +10,7 @@ from schema.errors import Reason, RequestError, UnavailableError
 from server.http.client import REFUSAL, ClientPresence
 from server.traffic.admission import MESSAGE
 from server.wire.raw_response import answer_of, readable_by
+from server.wire.response_writer import ResponseWriter
 from server.wire.sending import SendProgress, reset
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Register the connection, or refuse it if there are too many."""
         super().connection_made(transport)
+        self._writer = ResponseWriter(transport, self.close)
         if self.client:
             self._address = self._all.addresses.of(self.client[0])
         if not self._all.take(self, self.loop):
@@ -196,7 +198,6 @@ class HttpConnection(HttpToolsProtocol):
             # The application already serves the request. It finds the refusal when it reads the body, and responds.
             cycle.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key] # a key of our own
             cycle.keep_alive, cycle.more_body = False, False
-            self._close_in_our_way(cycle)
             cycle.message_event.set()
             return
         if self._phase == "body":
@@ -214,9 +215,6 @@ class HttpConnection(HttpToolsProtocol):
         cors = readable_by(self.headers or (), self._all.allowed_origins)
         return answer_of(error, (*self.server_state.default_headers, *cors), keep=keep)
 
-    def _close_in_our_way(self, cycle: RequestResponseCycle) -> None:
-        cycle.transport = cast("asyncio.Transport", _Closing(self))
-
     def refuse_unfinished(self) -> None:
         """Refuse the request that is being read, and drop those that wait for the response in progress."""
         if self.pipeline:
@@ -227,6 +225,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
+        self._writer.begin(cycle)
+        cycle.transport = cast("asyncio.Transport", self._writer)
         self._presence.authenticated = False
         super()._start_asgi_task(cycle, app)
 
@@ -281,13 +281,3 @@ class HttpConnection(HttpToolsProtocol):
 
     def _be_idle(self) -> None:
         self._phase, self.since = "idle", self.loop.time()
-
-
-class _Closing:
-    """The part of a transport that a request cycle uses; closing it closes the protocol's way."""
-
-    def __init__(self, protocol: HttpConnection) -> None:
-        self._protocol = protocol
-        self.write = protocol.transport.write
-        self.is_closing = protocol.transport.is_closing
-        self.close = protocol.close

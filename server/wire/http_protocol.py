@@ -158,8 +158,6 @@ class HttpProtocol(HttpConnection):
         self.scope[CLIENT_PRESENCE] = self._presence  # type: ignore[typeddict-unknown-key] # a key of our own
         if self._stopping or self.parser.should_upgrade():
             cycle.keep_alive = False
-        if not cycle.keep_alive:
-            self._close_in_our_way(cycle)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived."""

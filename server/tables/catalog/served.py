@@ -55,13 +55,8 @@ class ServedTables:
     @property
     def known(self) -> Sources | None:
         """The sources as last looked up; None if one has to be looked up."""
-        found: dict[str, Source | UnavailableError] = {}
-        for name, table in self._tables.items():
-            source = table.known
-            if source is None:
-                return None
-            found[name] = source
-        return self._of(found)
+        found = {name: source for name, table in self._tables.items() if (source := table.known) is not None}
+        return self._of(found) if len(found) == len(self._tables) else None
 
     async def resolve(self, connection: AsyncConnection) -> Sources:
         """The sources as they are known, or looked up on this connection."""
@@ -80,8 +75,7 @@ class ServedTables:
 
     def _of(self, found: Mapping[str, Source | UnavailableError]) -> Sources:
         # As long as nothing has changed it is the same object, and so are the statements cached for it.
-        known = self._sources.found
-        if len(known) != len(found) or any(known[name] is not source for name, source in found.items()):
+        if [*self._sources.found.values()] != [*found.values()]:
             self._sources = Sources(found)
         return self._sources
 

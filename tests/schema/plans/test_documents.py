@@ -88,7 +88,7 @@ async def test_each_operation_has_its_own_formula_and_plan(schema: Schema, cache
     assert plan
     assert page.plans["Page"] is plan
     core = schema._schema  # noqa: SLF001 # Strawberry has no public way to it
-    assert page.formula(core, None) is page.formula(core, "Page") is plan.cost
+    assert page.formula(core, None) is page.formula(core, "Page") is plan.cost.formula
     assert two.formula(core, "A") is not two.formula(core, "B")
     assert two.formula(core, "C").points == 0
 

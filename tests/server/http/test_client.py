@@ -64,6 +64,18 @@ async def test_a_query_ends_with_its_caller(reads: ReadRequirement) -> None:
     assert not reads.primary_only
 
 
+async def test_a_query_that_is_nearly_done_is_let_go_on(record: RequestRecord) -> None:
+    """To cancel its statement would cost the connection to the database."""
+    presence, work = ClientPresence(), Work()
+    answering = asyncio.create_task(presence.while_there(work.run()))
+    await work.begun.wait()
+    presence.leave()
+    work.let.set()
+    assert await answering == "done"
+    assert not work.cancelled
+    assert not record.errors
+
+
 async def test_nothing_is_begun_for_a_caller_who_has_gone(record: RequestRecord) -> None:
     """The client may go away during authentication."""
     presence, work = ClientPresence(), Work()
