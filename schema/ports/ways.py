@@ -89,8 +89,10 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
         return _way_within(ordering.within, conditions, ordering, known)
     found = _way_of_all(conditions, ordering, size, known, skipped=skipped)
     if conditions and match_only_changed(conditions):
+        if known.rows == 0:
+            return Found(Way.CHANGED, 0.0)
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        return changed if known.rows == 0 or changed.microseconds <= found.microseconds else found
+        return min(changed, found, key=lambda one: one.microseconds)
     return found
 
 
