@@ -13,6 +13,7 @@ from schema.ports.values import NO_ROWS, PageRequest
 from schema.relay.cursors import encode_cursor
 from schema.relay.pagination import Connection, Edge, PageInfo
 from schema.relay.selection import Selection, reads_page
+from schema.tables.freshness import BESIDE, Freshness
 from schema.tables.rows import columns_of, rows_in
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class TableConnection(Connection[NodeT], Generic[NodeT]):
         if precision is CountPrecision.ESTIMATED:
             return await info.context.tables.estimated_count(table, request.conditions)
         return (await info.context.tables.count(table, request.conditions)).count
+
+    @strawberry.field(description=BESIDE)
+    def freshness(self, info: Info) -> Freshness | None:
+        """That of the whole table, whichever page this is."""
+        return Freshness.of(info.context, self.request.ordering.table)
 
     @classmethod
     def of(

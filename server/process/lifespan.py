@@ -192,6 +192,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 operations_at_work=administering.states,
                 memory=lambda: (resident_bytes(), guard.limit_bytes),
                 ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
+                scraped=administering.look_at_syncs,
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
@@ -224,6 +225,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     charge=note_cost,
                     renew=authentication.renewed,
                     statistics=graph.statistics,
+                    freshness=administering.freshness,
                 ),
             }
 
@@ -267,6 +269,8 @@ async def _check_readiness(
     Raises:
         UnavailableError: orders cannot be read.
     """
+    # So that the first who asks can be told. It does not need the database.
+    administering.look_at_syncs()
     # First, so that a ready server can also write. This gives up soon if the database does not answer.
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.types.states import InstanceCapacity, SyncPolicy  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.admin.types.states import InstanceCapacity  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.freshness import SyncPolicy  # noqa: TC001 # as above
 
 _INSTANCE_NAME = (
     "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen. "
