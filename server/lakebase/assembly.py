@@ -125,6 +125,11 @@ class AdministrationRuntime:
         """The number of operations that this process runs, by state."""
         return self._runner.states()
 
+    def start(self) -> None:
+        """Ask the platform soon how fresh the served tables are, so that the first caller who asks can be told."""
+        if self.freshness is not None:
+            self.freshness.start()
+
     def look_at_syncs(self) -> None:
         """Ask the platform how fresh the served tables are, unless it was asked a moment ago."""
         if self.freshness is not None:

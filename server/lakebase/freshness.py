@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextvars import Context
 from dataclasses import replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # Between the beginnings of two looks.
 _PAUSE_SECONDS: Final = 30.0
+# The first look is so long after the start, when a login needs the platform more.
+_FIRST_SECONDS: Final = 1.0
 # The longest pause while looks fail.
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 # In these states there has been a sync, and its rows can be read.
@@ -65,6 +68,10 @@ class PlatformFreshness:
         # Why the last look failed; None if it did not.
         self._failure: str | None = None
 
+    def start(self) -> None:
+        """Look once, although nobody asks, soon after the start of the process."""
+        asyncio.get_running_loop().call_later(_FIRST_SECONDS, self.ask)
+
     def of(self, table: Table) -> SyncedAsOf | None:
         """What is known of a table's syncs; None if nothing is."""
         self.ask()
@@ -80,7 +87,8 @@ class PlatformFreshness:
                 self._look = asyncio.create_task(self._look_once(), name="freshness", context=Context())
 
     async def close(self) -> None:
-        """End the look that is under way."""
+        """End the look that is under way, and begin no other."""
+        self._not_before = math.inf
         if self._look is not None:
             self._look.cancel()
             await asyncio.wait({self._look})

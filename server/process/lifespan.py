@@ -167,8 +167,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
-            stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
-            stack.callback(stopping.cancel)
+            administering.start()
+            stack.callback(
+                asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations").cancel
+            )
             for pool in engines.all:
                 pool.opened = administering.note_connection
 
@@ -269,8 +271,6 @@ async def _check_readiness(
     Raises:
         UnavailableError: orders cannot be read.
     """
-    # So that the first who asks can be told. It does not need the database.
-    administering.look_at_syncs()
     # First, so that a ready server can also write. This gives up soon if the database does not answer.
     with contextlib.suppress(UnavailableError):
         await migrations.ensure()
