@@ -90,7 +90,13 @@ class Engines:
 
 def connections_of(settings: Settings) -> int:
     """How many connections to the primary all processes with these settings may hold at once."""
-    kept = settings.pool_size + _AGGREGATE_CONNECTIONS + settings.write_pool_size + OPERATION_CONNECTIONS + _EXPORT_CONNECTIONS
+    kept = (
+        settings.pool_size
+        + _AGGREGATE_CONNECTIONS
+        + settings.write_pool_size
+        + OPERATION_CONNECTIONS
+        + _EXPORT_CONNECTIONS
+    )
     return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS + _ADMIN_CONNECTIONS)
 
 

@@ -58,7 +58,7 @@ def media_type(accept: str | None) -> str | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def preferred(accept: str | None, offered: tuple[str, ...]) -> str | None:
-    """Of the media types that are offered, the first of those that the Accept header prefers; None if it admits none."""
+    """The media type among those offered that the Accept header prefers; None if it admits none of them."""
     wanted = weights_of(accept or "*/*")
     best = max(offered, key=lambda media: _weight(media, wanted))
     return best if _weight(best, wanted) > 0 else None

@@ -126,7 +126,6 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             graph = Graph(settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields)
             exports = ExportReads(settings, database, graph, history, tables, migrations)
-            stack.push_async_callback(exports.pool.dispose)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -151,6 +150,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                exports.pool.dispose,
                 measurement.close,
                 graph.close,
                 feed.close,
@@ -189,9 +189,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )
-            pools = (*engines.all, exports.pool, administering.pool, *replicas.pools)
             sampler = Sampler(
-                pools=lambda: pools,
+                pools=lambda: (*engines.all, exports.pool, administering.pool, *replicas.pools),
                 feed_subscribers=lambda: feed.subscribers,
                 operations_at_work=administering.states,
                 memory=lambda: (resident_bytes(), guard.limit_bytes),

@@ -142,9 +142,7 @@ class ExportEndpoint:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {NDJSON} or {CSV}.")
         return Terms(media, formulas == _DEFUSED, self._compression.accepted(request.scope))
 
-    async def _export(
-        self, request: Request, context: Context, data: RequestData, terms: Terms, send: Send
-    ) -> None:
+    async def _export(self, request: Request, context: Context, data: RequestData, terms: Terms, send: Send) -> None:
         """Send an export.
 
         Raises:
@@ -165,7 +163,9 @@ class ExportEndpoint:
             self._gateway.keep_open(request, context)
             try:
                 async with asyncio.timeout(self._seconds + _LAST_PAGE_SECONDS):
-                    await self._send(export, context, _Body(send, writer, self._compression.stream(terms.encoding)), terms)
+                    await self._send(
+                        export, context, _Body(send, writer, self._compression.stream(terms.encoding)), terms
+                    )
             except TimeoutError:
                 raise ClientDisconnect from None
 
@@ -230,7 +230,7 @@ class _Outcome:
 
     def note(self, page: Page) -> None:
         """Note a page that is about to be sent."""
-        self.rows += page.count
+        self.rows += page.length
         self.more, self.cursor = page.more, page.end
         if page.errors:
             self.errors = [*(self.errors or ()), *page.errors][:100]

@@ -45,7 +45,7 @@ class Ndjson:
 
     def rows(self, page: Page) -> bytes:
         """The rows, each with a newline."""
-        return page.rows + b"\n" if page.count else b""
+        return page.rows + b"\n" if page.length else b""
 
     def end(self, *, more: bool, cursor: str | None, errors: Sequence[dict[str, Any]]) -> bytes:
         """The last line."""
@@ -74,7 +74,7 @@ class Csv:
 
     def rows(self, page: Page) -> bytes:
         """The rows."""
-        if not page.count:
+        if not page.length:
             return b""
         rows = orjson.loads(b"[" + page.rows.replace(b"\n", b",") + b"]")
         table = [self._nothing if row is None else self._values(row) for row in rows]

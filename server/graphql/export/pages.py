@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     import strawberry
+    from graphql import GraphQLSchema
 
     from schema import DocumentCache, DocumentLimits
     from schema.context import Context
@@ -59,13 +60,13 @@ class FailedError(Exception):
 class Page(NamedTuple):
     """A page of an export.
 
-    `rows` are the rows in JSON with newlines between them, and `count` is their number. `more` says whether rows follow
-    after `end`, the cursor of the last one; it is None if there is none. `errors` are those of values that do not fit
-    the schema, with the number of their row in the whole export.
+    `rows` are the rows in JSON with newlines between them, and `length` is their number. `more` says whether rows
+    follow after `end`, the cursor of the last one; it is None if there is none. `errors` are those of values that do
+    not fit the schema, with the number of their row in the whole export.
     """
 
     rows: bytes
-    count: int
+    length: int
     more: bool
     end: str | None
     errors: list[dict[str, Any]]
@@ -120,6 +121,11 @@ class Exporter:
         # Beside that of all other operations: with a slot of this one, an operation takes none of theirs.
         self._admission = Admission(MOST_EXPORTS, wait_seconds=_WAIT_SECONDS)
 
+    @property
+    def schema(self) -> GraphQLSchema:
+        """The schema, as graphql-core has it."""
+        return self._schema._schema  # noqa: SLF001 # Strawberry has no public way to it
+
     async def prepare(self, data: RequestData, context: Context) -> Export:
         """Check the operation of a request, before anything is read.
 
@@ -127,9 +133,8 @@ class Exporter:
             RefusedError, ApiError: it cannot be exported.
         """
         document = await read_valid(data.query, context, self._schema, self._cache, self._limits)
-        graphql_schema = self._schema._schema  # noqa: SLF001 # Strawberry has no public way to it
         variables = data.variables or {}
-        operation = ExportedOperation(graphql_schema, document, data.operation_name, variables)
+        operation = ExportedOperation(self.schema, document, data.operation_name, variables)
         exported = operation.exported(context.limits)
         text = text_of(exported.document)
         if self._fast is not None:
@@ -137,7 +142,7 @@ class Exporter:
             self._cache.add(text, exported.document)
             if (known := self._cache.get(text)) is not None:
                 known.plan(self._schema, None)
-        formula = Document(text, exported.document).formula(graphql_schema, None)
+        formula = Document(text, exported.document).formula(self.schema, None)
         size = exported.most
         while size > 1:
             cost = formula.price({**variables, FIRST: size}, context.limits, context.statistics)
@@ -169,9 +174,9 @@ class Exporter:
         try:
             while True:
                 page = await reading
-                sent, after = sent + page.count, page.end
-                left = None if left is None else left - page.count
-                over = not (page.more and page.count) or left == 0 or ends()
+                sent, after = sent + page.length, page.end
+                left = None if left is None else left - page.length
+                over = not (page.more and page.length) or left == 0 or ends()
                 if not over:
                     reading = read()
                 yield page
@@ -251,6 +256,9 @@ def _rows_in(rows: bytes) -> int:
 
 
 def _numbered(error: dict[str, Any], before: int) -> dict[str, Any]:
-    """An error with the number of its row in the whole export. Its place in the document is not that of the caller's."""
+    """An error with the number of its row in the whole export, without its place in the document of the page."""
     key, listed, row, *below = error["path"]
-    return {**{name: value for name, value in error.items() if name != "locations"}, "path": [key, listed, row + before, *below]}
+    return {
+        **{name: value for name, value in error.items() if name != "locations"},
+        "path": [key, listed, row + before, *below],
+    }
