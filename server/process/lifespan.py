@@ -31,6 +31,7 @@ from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
+from server.process.exports import ExportReads
 from server.process.graph import Graph
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
@@ -78,6 +79,7 @@ class State(TypedDict):
     copy_state: Callable[[], str]
     authentication: Authentication
     context: Context
+    export_context: Callable[[Context], Context]
     sampler: Sampler
     memory: MemoryGuard
 
@@ -123,6 +125,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 statistics=measurement.statistics,
             )
             graph = Graph(settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields)
+            exports = ExportReads(settings, database, graph, history, tables, migrations)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -147,6 +150,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                exports.pool.dispose,
                 measurement.close,
                 graph.close,
                 feed.close,
@@ -168,10 +172,9 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
             administering.start()
-            stack.callback(
-                asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations").cancel
-            )
-            for pool in engines.all:
+            stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
+            stack.callback(stopping.cancel)
+            for pool in (*engines.all, exports.pool):
                 pool.opened = administering.note_connection
 
             readiness.watch(
@@ -187,9 +190,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )
-            pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
-                pools=lambda: pools,
+                pools=lambda: (*engines.all, exports.pool, administering.pool, *replicas.pools),
                 feed_subscribers=lambda: feed.subscribers,
                 operations_at_work=administering.states,
                 memory=lambda: (resident_bytes(), guard.limit_bytes),
@@ -213,6 +215,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "authentication": authentication,
                 "sampler": sampler,
                 "memory": guard,
+                "export_context": exports.context,
                 "context": Context(
                     principal=NOBODY,
                     tables=graph.store,

@@ -109,11 +109,15 @@ class SqlTableStore:
     Args:
         tables: the served tables by name.
         together: runs statements that read several of them.
+        separator: what is between the rows of a page: a comma, as in a list of JSON, or a newline.
     """
 
-    def __init__(self, tables: Mapping[str, ServedTable[Any]], together: Reader[Sources]) -> None:
+    def __init__(
+        self, tables: Mapping[str, ServedTable[Any]], together: Reader[Sources], *, separator: str = ","
+    ) -> None:
         self._tables = tables
         self._together = together
+        self._separator = separator
         self._nested_lookups = SharedLookups(self._nested_rows)
 
     async def page(self, request: PageRequest, columns: Columns) -> Page:
@@ -157,7 +161,7 @@ class SqlTableStore:
             written, text = found[2 * index : 2 * index + 2]
             if written != read:
                 return None
-            texts.append(_page_text(text or "", request, more=read > request.size))
+            texts.append(_page_text(text or "", request, self._separator, more=read > request.size))
         outermost: list[Any] = [None, None]
         if ends and min(read, request.size):
             both = found[2 * len(templates) :]
@@ -184,7 +188,7 @@ class SqlTableStore:
         ((read, any_behind, *found),) = await self._read_together(
             request.ordering.table,
             templates,
-            lambda sources: nested_page(sources, shape, templates, below, ends=ends),
+            lambda sources: nested_page(sources, shape, templates, below, self._separator, ends=ends),
             {**values_of(request), **nested_values(nested)},
             count=_rows_read,
         )
@@ -273,15 +277,17 @@ def _rows_read(rows: Sequence[Any]) -> int:
     return int(rows[0][0])
 
 
-def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
-    """Turn rows in the direction of travel into a JSON list's elements in the page's order, without the extra row.
+def _page_text(text: str, request: PageRequest, separator: str, *, more: bool) -> str:
+    """Turn rows in the direction of travel into the elements of a list in the page's order, without the extra row.
 
     The elements are written as the ordinary path writes them, without white space: an answer has one entity tag.
     """
     if more:
         # On a page of size 0 the extra row is the first one, with no separator before it.
         text = text[: max(0, text.rfind(BETWEEN_ROWS))]
-    return ",".join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text.replace(BETWEEN_ROWS, ",")
+    if request.backward:
+        return separator.join(reversed(text.split(BETWEEN_ROWS)))
+    return text.replace(BETWEEN_ROWS, separator)
 
 
 def without_placeholder(columns: tuple[Column, ...], rows: Sequence[Any]) -> Sequence[Row]:

@@ -28,10 +28,16 @@ _REMEMBERED_STATEMENTS: Final = 256
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def nested_page(
-    sources: Sources, shape: Shape, templates: tuple[Template, ...], below: tuple[Below, ...], *, ends: bool
+    sources: Sources,
+    shape: Shape,
+    templates: tuple[Template, ...],
+    below: tuple[Below, ...],
+    separator: str = ",",
+    *,
+    ends: bool,
 ) -> Compiled:
     """The statement of a page with all that is nested in it, compiled."""
-    statement = nested_page_statement(sources, shape, templates, below, ends=ends)
+    statement = nested_page_statement(sources, shape, templates, below, separator, ends=ends)
     return Compiled(statement, by_values=shape.by_values)
 
 
@@ -53,7 +59,13 @@ def nested_values(requests: Iterable[NestedRequest]) -> dict[str, Any]:
 
 
 def nested_page_statement(
-    sources: Sources, shape: Shape, templates: tuple[Template, ...], below: tuple[Below, ...], *, ends: bool
+    sources: Sources,
+    shape: Shape,
+    templates: tuple[Template, ...],
+    below: tuple[Below, ...],
+    separator: str = ",",
+    *,
+    ends: bool,
 ) -> sa.Select[Any]:
     """A page in one row, in its order and without the extra row.
 
@@ -73,7 +85,7 @@ def nested_page_statement(
         any_behind(source, shape).label("any_behind") if shape.look_back else sa.false().label("any_behind"),
     ]
     for text in page.texts:
-        columns += [sa.func.count(text), sa.func.string_agg(text, constant(","), type_=TEXT())]
+        columns += [sa.func.count(text), sa.func.string_agg(text, constant(separator), type_=TEXT())]
     first, last = at_ends(page.others)
     return sa.select(*columns, *first, *last).select_from(page.rows)
 
