@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.columns import Columns, Table
     from schema.ports.freshness import FreshnessSource
+    from schema.ports.groups import OrderGroupStore
     from schema.ports.orders import OrderStore
     from schema.ports.statistics import TableStatistics
     from schema.ports.tables import RowLookup, TableStore
@@ -102,6 +103,7 @@ class Context:
     principal: Principal
     tables: TableStore
     orders: OrderStore
+    groups: OrderGroupStore
     new_lookup: Callable[[], RowLookup]
     statuses: StatusWriter
     history: ChangeHistory

@@ -18,6 +18,14 @@ from schema.orders.arguments import (
     checked_text,
     chosen_orders,
 )
+from schema.orders.groups import (
+    GROUP_LIMITS,
+    OrderGroupBy,
+    OrderGroupHaving,
+    OrderGroupOrder,
+    OrderGroups,
+    group_request,
+)
 from schema.orders.pages import OrderConnection, OrderPage
 from schema.orders.statistics import OrderCount, OrderStats
 from schema.orders.types import (
@@ -129,6 +137,42 @@ class Queries:
             if field in selected
         )
         return OrderStats.of(await info.context.orders.stats(conditions_of(ORDERS, given(filter)), groups))
+
+    @_reads(
+        description=(
+            "The orders that match the filter, grouped by one or two values: their number and their total prices in "
+            "each group. A narrow filter on an indexed field makes it fast; without one, all orders are read."
+        )
+    )
+    async def order_groups(
+        self,
+        info: Info,
+        by: Annotated[
+            list[OrderGroupBy],
+            strawberry.argument(description="What to group by: one or two values, none of them twice."),
+        ],
+        filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
+        having: Annotated[
+            OrderGroupHaving | None, strawberry.argument(description="Which groups to return; all if absent.")
+        ] = UNSET,
+        order_by: Annotated[
+            OrderGroupOrder | None, strawberry.argument(description="How to sort the groups; by their keys if absent.")
+        ] = UNSET,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many groups to return at most, from 0 to 1,000.")
+        ] = GROUP_LIMITS.default,
+    ) -> OrderGroups | None:
+        """Run one statement. The nations of all groups are read in another one."""
+        selected = Selection.below(info, "OrderGroups").fields().get("groups")
+        request = group_request(
+            by,
+            conditions_of(ORDERS, given(filter)),
+            given(having),
+            given(order_by),
+            first,
+            prices=selected is not None and "totalPrice" in selected.fields(),
+        )
+        return OrderGroups.of(await info.context.groups.groups(request), request.by)
 
     @_reads(description="Distinct orders drawn at random, each equally likely. Cheap even on a large table.")
     async def order_sample(

@@ -132,13 +132,13 @@ class StatsGroup(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PriceStats:
-    """The number of orders and the statistics of their total prices, which are None if there are no orders."""
+    """The number of orders and the statistics of their total prices, which are None without any price."""
 
     count: int
-    sum: Decimal | None
-    average: Decimal | None
-    minimum: Decimal | None
-    maximum: Decimal | None
+    sum: Decimal | None = None
+    average: Decimal | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from schema.ports.values import Conditions, Ordering
 
 # Microseconds for a row: one after the other in the table or in the order of the keys, in which most tables are
-# stored; by any other index; for the status of an order in the overlay; for its share of a statistic; and
-# for counting it in an index.
+# stored; by any other index; for the status of an order in the overlay; for its share of a statistic;
+# for counting it in an index; and for looking its customer up.
 _SCANNED: Final = 0.1
 _BY_KEY: Final = 0.15
 _FETCHED: Final = 2.0
@@ -31,6 +31,9 @@ _PROBED: Final = 0.6
 _JOINED: Final = 0.1
 _AGGREGATED: Final = 0.6
 _COUNTED: Final = 0.3
+_LOOKED_UP: Final = 0.6
+# Microseconds for a group of rows: many groups are sorted on disk.
+_GROUPED: Final = 3.0
 # Preparing and planning a statement for its values.
 _PLANNED: Final = 700.0
 # If there may be no row that matches, a walk has to be expected to be so many times as fast as reading all of them.
@@ -124,6 +127,23 @@ def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics:
     joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
     aggregated = known.rows * _share(conditions, known) * _AGGREGATED if statistics else 0.0
     return _read(plain, known) + joined + aggregated
+
+
+def time_of_groups(
+    conditions: Conditions, known: TableStatistics, *, groups: float, merged: bool, looked_up: bool
+) -> float:
+    """The microseconds for statistics of the groups of the rows that match.
+
+    Args:
+        conditions: which rows are grouped.
+        known: what is known of the table.
+        groups: how many groups there may be.
+        merged: whether rows are grouped by a merged value.
+        looked_up: whether they are grouped by a value of the row of another table that each leads to.
+    """
+    matching = known.rows * _share(conditions, known)
+    each = _JOINED * merged + _LOOKED_UP * looked_up
+    return time_of_count(conditions, known, statistics=True) + matching * each + min(matching, groups) * _GROUPED
 
 
 def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:

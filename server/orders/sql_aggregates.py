@@ -94,7 +94,6 @@ def overlay_counts_statement(orders: Orders) -> sa.Select[Any]:
 def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[StatsGroup]) -> sa.Select[Any]:
     """A row over all orders and one for each group: grouping bits, group values, count, sum, average, min, max."""
     orders = orders.whole()
-    price = orders.column(ORDERS["total_price"])
     columns = [orders.column(GROUP_COLUMNS[group]) for group in groups]
     sets = sa.func.grouping_sets(sa.tuple_(), *(sa.tuple_(column) for column in columns))
     return (
@@ -102,15 +101,19 @@ def stats_statement(orders: Orders, conditions: Conditions, groups: Sequence[Sta
             sa.func.grouping(*columns) if columns else sa.literal_column("0"),
             *columns,
             sa.func.count(),
-            sa.func.sum(price),
-            sa.func.round(sa.func.avg(price), _AVERAGE_DECIMALS),
-            sa.func.min(price),
-            sa.func.max(price),
+            *price_statistics(orders),
         )
         .select_from(orders.rows([GROUP_COLUMNS[group] for group in groups], conditions))
         .where(*where(orders, conditions))
         .group_by(sets)
     )
+
+
+def price_statistics(orders: Orders) -> list[sa.ColumnElement[Any]]:
+    """The sum, average, minimum and maximum of the total prices."""
+    price = orders.column(ORDERS["total_price"])
+    average = sa.func.round(sa.func.avg(price), _AVERAGE_DECIMALS)
+    return [sa.func.sum(price), average, sa.func.min(price), sa.func.max(price)]
 
 
 def heap_statement(orders: Orders) -> sa.Select[Any, Any]:

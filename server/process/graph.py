@@ -10,6 +10,7 @@ from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
+from server.orders.groups import SqlOrderGroups
 from server.tables.catalog.served import ServedTables, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
@@ -85,7 +86,9 @@ class Graph:
                 for name, table in self._tables.items()
             },
         }
-        self.store = SqlTableStore(self._served, Reader(self._together, TableHealth(readiness), replicas))
+        together = Reader(self._together, TableHealth(readiness), replicas)
+        self.store = SqlTableStore(self._served, together)
+        self.groups = SqlOrderGroups(engines, orders.reader, together, aggregate_ttl=orders.aggregate_ttl)
 
     def through(self, pool: Pool) -> tuple[SqlTableStore, Callable[[], SqlRowLookup]]:
         """The same tables, read through another pool, and never from a replica: a store, and what makes lookups.

@@ -220,6 +220,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     principal=NOBODY,
                     tables=graph.store,
                     orders=orders,
+                    groups=graph.groups,
                     new_lookup=graph.new_lookup,
                     statuses=writer,
                     history=history,

@@ -79,6 +79,7 @@ async def write(document: str, store: RecordingStore, **variables: object) -> st
         principal=Principal("tester", frozenset({Role.READER})),
         tables=cast("TableStore", store),
         orders=nothing,
+        groups=nothing,
         new_lookup=nothing,
         statuses=nothing,
         history=nothing,
