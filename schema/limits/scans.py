@@ -17,6 +17,7 @@ from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.groups import MAX_KEYS, OrderGroupBy, column_of
 from schema.orders.types import ORDERS
 from schema.ports.groups import GroupKey
+from schema.ports.values import columns_in
 from schema.ports.ways import time_of_count, time_of_count_within, time_of_groups, way_of
 from schema.tables.fields import Reads, roots_of
 from schema.tables.registry import REGISTERED
@@ -214,7 +215,7 @@ def _has_pages(formula: Formula) -> bool:
 
 
 def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> Iterator[str]:
-    columns = {condition.column for condition in conditions}
+    columns = columns_in(conditions)
     filters = names_of_filters(table)
     names = [f"`{name}`" for name, column in filters.items() if column in columns and not known.has_index(column)]
     if names:
