@@ -137,7 +137,6 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
                 epoch=history.epoch,
             )
-            stack.push_async_callback(writer.close)
             feed = PostgresFeed(
                 lambda: connect_feed(settings, database),
                 history,
@@ -150,6 +149,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                writer.close,
                 exports.pool.dispose,
                 measurement.close,
                 graph.close,
