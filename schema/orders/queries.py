@@ -31,7 +31,7 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.tables.arguments import conditions_of, ordering_of
+from schema.tables.arguments import ORDER_BY, conditions_of, ordering_of
 from schema.tables.fields import SIZES, root_page, root_row
 from schema.tables.rows import columns_of, rows_in, selected_columns
 
@@ -43,8 +43,8 @@ _Filter = Annotated[
     strawberry.argument(description="Which orders to include; all if absent."),
 ]
 _OrderBy = Annotated[
-    OrderOrder | None,
-    strawberry.argument(description="How to sort; by ascending order key if absent."),
+    list[OrderOrder] | None,
+    strawberry.argument(description=ORDER_BY),
 ]
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))

@@ -38,7 +38,8 @@ def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
             values[f"{prefix}condition_{index}_end"] = _end_of_prefix(str(condition.value))
             values[f"{prefix}condition_{index}_start"] = condition.value
     if request.position is not None:
-        values[f"{prefix}position_value"] = request.position.value
+        for index, part in enumerate(request.position.values):
+            values[f"{prefix}position_value_{index}"] = part
         values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 

@@ -18,7 +18,7 @@ class Shape(NamedTuple):
     comparisons: tuple[tuple[Column, Operator], ...]
     size: int
     position: bool
-    position_is_null: bool
+    position_nulls: tuple[bool, ...]
     backward: bool
     look_back: bool
     way: Way
@@ -28,12 +28,13 @@ class Shape(NamedTuple):
     def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
         """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
+        values = () if position is None else position.values
         return cls(
             ordering=request.ordering,
             comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
             size=request.size,
             position=position is not None,
-            position_is_null=position is not None and position.value is None,
+            position_nulls=tuple([value is None for value in values]) if values else (),
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
@@ -58,10 +59,5 @@ class Shape(NamedTuple):
     def by_values(self) -> bool:
         """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
         return self.way is not Way.SERVED and any(
-            column is not self.ordering.column and not column.merged for column in self.columns
+            column is not self.ordering.first and not column.merged for column in self.columns
         )
-
-    @property
-    def descends(self) -> bool:
-        """Whether the rows are read in descending order."""
-        return self.ordering.descending is not self.backward
