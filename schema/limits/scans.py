@@ -119,13 +119,15 @@ class PageScan:
             yield from _advice_within(within, known)
             return
         yield from _advice_on(self.finds.table, conditions, known)
-        if not known.has_index(ordering.column):
-            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureIndexes` builds one."
+        first = ordering.first
+        if not first.merged and not known.has_index(first):
+            built = "`ensureIndexes` builds one" if first in self.finds.table.sorts else "begin with another field"
+            yield f"No index serves `orderBy` {first.name.upper()}: {built}."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
             yield "A numbered page reads all orders before it: follow the cursors of `orders`."
 
     def asked(self, variables: Variables) -> tuple[Conditions, Ordering]:
-        """The conditions, and the order of the page. Its direction does not matter here."""
+        """The conditions, and the order of the page."""
         table = self.finds.table
         return (
             asked_conditions(table, filled(self.filter, variables)),

@@ -39,7 +39,7 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.tables.arguments import ordering_of
+from schema.tables.arguments import ORDER_BY, ordering_of
 from schema.tables.conditions import conditions_of
 from schema.tables.fields import SIZES, root_page, root_row
 from schema.tables.freshness import freshness_field
@@ -53,8 +53,8 @@ _Filter = Annotated[
     strawberry.argument(description="Which orders to include; all if absent."),
 ]
 _OrderBy = Annotated[
-    OrderOrder | None,
-    strawberry.argument(description="How to sort; by ascending order key if absent."),
+    list[OrderOrder] | None,
+    strawberry.argument(description=ORDER_BY),
 ]
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))

@@ -138,7 +138,7 @@ def _flag(found: Found, *, ahead: bool) -> str:
     return "true" if page and (page.more_ahead if ahead else page.any_behind) else "false"
 
 
-def _cursor(end: tuple[object, Key] | None, ordering: Ordering) -> str:
+def _cursor(end: tuple[tuple[object, ...], Key] | None, ordering: Ordering) -> str:
     return "null" if end is None else f'"{encode_cursor(ordering, *end)}"'
 
 

@@ -109,12 +109,12 @@ class TableConnection(Connection[NodeT], Generic[NodeT]):
 
 def _cursor(ordering: Ordering, row: Row, parent: object) -> str:
     key = tuple(getattr(row, column.name) for column in ordering.table.key)
-    return encode_cursor(ordering, getattr(row, ordering.column.name), key, parent)
+    return encode_cursor(ordering, tuple(getattr(row, one.column.name) for one in ordering.keys), key, parent)
 
 
 def cursor_columns(ordering: Ordering) -> Columns:
     """The columns that the cursors of an ordering need."""
-    return frozenset({ordering.column, *ordering.table.key})
+    return frozenset(ordering.columns)
 
 
 async def read_connection(
