@@ -114,7 +114,7 @@ async def watching(platform: Platform, configured: Configured = CONFIGURED) -> A
 def version(freshness: PlatformFreshness) -> int | None:
     """The version of the orders' source that is told now."""
     known = freshness.of(ORDERS)
-    return known and known.source_version
+    return None if known is None else known.source_version
 
 
 @in_virtual_time
@@ -125,7 +125,7 @@ async def test_nobody_waits_and_all_who_ask_share_a_look() -> None:
         assert [version(freshness) for _ in range(1000)] == [None] * 1000
         await asyncio.sleep(5)
         platform.tables[ORDERS_TABLE] = table(ORDERS_TABLE, 8)
-        told = []
+        told: list[int | None] = []
         for _ in range(80):
             told += {version(freshness) for _ in range(100)}
             freshness.of(CUSTOMERS)
