@@ -86,8 +86,9 @@ class SyncPolicy(Enum):
     description=(
         "How fresh the synced rows are: when they were copied from their source in the lakehouse, and which version of "
         "it. Status changes through this API are not part of it: they show at once, whenever the rows were synced. The "
-        "server asks the platform at most every 30 seconds while somebody selects this, and less often while the "
-        "platform does not answer, so a new sync shows that much later. It does not wake a sleeping database for it."
+        "answer is what the platform told last. Meanwhile the server asks the platform again, at most every 30 seconds, "
+        "or five minutes while it does not answer. So a new sync shows that much later, and after a pause the second "
+        "answer is newer than the first. The database is not asked, and sleeps on if it is asleep."
     )
 )
 class Freshness:
