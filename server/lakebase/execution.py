@@ -129,9 +129,9 @@ class Executor:
                         await self._store.renew(operation)
                     elif not operation.facts.get("detached"):
                         other = await self._store.persist(operation)
-                        if other is not None and not operation.ended:
+                        if other is not None and not operation.ended and not operation.repeats(other):
                             # The operation began while the database did not answer. A conflicting one began in another
-                            # process.
+                            # process. One that does the same work is no conflict: any process may repeat any step.
                             self._superseded_by[operation.id] = other
                             _cancel(task)
                             return

@@ -88,6 +88,11 @@ class OperationRecord:
         """A hash of the request without its confirmations: the same for the same request."""
         return fingerprint_of(self.request)
 
+    def repeats(self, other: OperationRecord) -> bool:
+        """Whether both do the same work: the same request, with the same steps."""
+        steps, others = ([(step.name, step.resource) for step in one.steps] for one in (self, other))
+        return self.fingerprint == other.fingerprint and steps == others
+
     def snapshot(self) -> Operation:
         """The operation as the API shows it now."""
         done = sum(1.0 if step.state is OperationState.SUCCEEDED else step.progress for step in self.steps)
