@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -98,12 +98,15 @@ class TableStatistics:
         indexes: the columns of each index that can serve a page, in the index's order.
         spreads: the spread of each column that has statistics.
         plain: whether it is one plain table, and not a view or partitions.
+        changed: about how many of its rows were changed through this API. The spreads of columns that have a value only
+            then are those among these rows.
     """
 
     rows: int = 0
     indexes: frozenset[tuple[Column, ...]] = frozenset()
     spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
+    changed: int = 0
     # All beginnings of the indexes. Each nested page of a request asks for one.
     _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
 
@@ -126,15 +129,18 @@ NO_STATISTICS: Final = TableStatistics()
 
 
 def place_of(column: Column, value: object) -> float | None:
-    """The place of a number or a date among all values of its column; None for any other value.
+    """The place of a number, a date or a moment among all values of its column; None for any other value.
 
     Args:
         column: the column.
-        value: a number, a date, or a text as clients and PostgreSQL write it.
+        value: a number, a date, a moment, or a text as clients and PostgreSQL write it.
     """
     try:
         if column.kind is Kind.DATE:
             return float(date.fromisoformat(str(value)).toordinal())
+        if column.kind is Kind.MOMENT:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).upper())
+            return moment.timestamp()
         place = float(value) if isinstance(value, int | float | str | Decimal) else math.nan
     except (ValueError, OverflowError):
         return None

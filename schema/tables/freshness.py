@@ -86,7 +86,7 @@ class SyncPolicy(Enum):
     description=(
         "How fresh the synced rows are: when they were copied from their source in the lakehouse, and which version of "
         "it. Status changes through this API are not part of it: they show at once, whenever the rows were synced. The "
-        "answer is what the platform told last. Meanwhile the server asks the platform again, at most every 30 seconds, "
+        "answer is what the platform told last. Meanwhile the server asks it again, at most every 30 seconds, "
         "or five minutes while it does not answer. So a new sync shows that much later, and after a pause the second "
         "answer is newer than the first. The database is not asked, and sleeps on if it is asleep."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from schema.ports.values import AnyOf, Condition, Not
+from schema.ports.values import AnyOf, Condition, Not, Operator
 from schema.ports.ways import Way
 
 if TYPE_CHECKING:
@@ -84,11 +84,20 @@ class Shape(NamedTuple):
         """The columns that the conditions filter by."""
         return frozenset(column for column, _ in _comparisons(self.terms))
 
+    def demands(self, column: Column) -> bool:
+        """Whether the conditions let no row without a value in this column pass."""
+        return any(
+            not isinstance(term, AnyOf | Not) and term[0] is column and term[1] is not Operator.IS_NULL
+            for term in self.terms
+        )
+
     @property
     def by_values(self) -> bool:
         """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
-        if self.way is Way.SERVED or not self.terms:
-            return False
-        if any(isinstance(term, AnyOf | Not) for term in self.terms):
+        if self.way is Way.CHANGED:
             return True
-        return any(column is not self.ordering.first and not column.merged for column in self.columns)
+        return self.way is not Way.SERVED and any(
+            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not))
+            for term in self.terms
+            for column, _ in _comparisons((term,))
+        )

@@ -99,7 +99,7 @@ class _Travel:
     def __init__(self, source: Source, shape: Shape, *, reverse: bool, inclusive: bool) -> None:
         self._source = source
         self._ordering = shape.ordering
-        self._compared_columns = shape.columns
+        self._demands_value = shape.demands(shape.ordering.first)
         self._prefix = shape.prefix
         self._starts_at_position = shape.position
         self._nulls = shape.position_nulls
@@ -152,8 +152,8 @@ class _Travel:
 
     def _without_value(self) -> Stretch | None:
         """The rows ahead that have null in the first column; None if there can be none."""
-        if self._begins_elsewhere and self._ordering.first in self._compared_columns:
-            # No comparison holds for null, and PostgreSQL would pass all other rows to find none.
+        if self._begins_elsewhere and self._demands_value:
+            # PostgreSQL would pass all other rows to find none.
             return None
         terms = self._terms(self._source)
         first, *others = terms
