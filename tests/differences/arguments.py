@@ -162,6 +162,8 @@ class Values:
         self._corpus = corpus
         self._mistakes = mistakes
         self._instead = instead
+        # In how many filters the part is that is being made.
+        self._within = 0
 
     def of(self, wanted: GraphQLInputType, purpose: Purpose, *, nulls: float = 0.04) -> Any:
         """A value for a position of this type."""
@@ -200,13 +202,17 @@ class Values:
         return self._scalar(str(wanted), purpose)
 
     def _object(self, wanted: GraphQLInputObjectType) -> dict[str, Any]:
-        random = self._random
-        share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8))
-        return {
+        random, holds_filters = self._random, "and" in wanted.fields
+        # A filter within a filter has few parts: they would have no end.
+        share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8)) / (1 + 4 * self._within * holds_filters)
+        self._within += holds_filters
+        given = {
             name: self._part(field.type, (f"{wanted.name}.{name}", None))
             for name, field in wanted.fields.items()
             if is_required_input_field(field) or random.random() < share
         }
+        self._within -= holds_filters
+        return given
 
     def _order_by(self, ordering: Ordering) -> Any:
         """The argument that asks for this ordering."""
