@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
+from schema.ports.ways import Way
 from server.db.driver import Compiled
 from server.tables.sql.conditions import where
 from server.tables.sql.counts import regclass
@@ -53,8 +54,8 @@ def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> 
 
 def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
-    skipped = sa.bindparam("skipped", type_=sa.BigInteger())
-    if any(column.merged for column in (*shape.columns, *shape.ordering.columns)):
+    orders, skipped = orders.read(shape.way), sa.bindparam("skipped", type_=sa.BigInteger())
+    if shape.way is Way.CHANGED or any(column.merged for column in (*shape.columns, *shape.ordering.columns)):
         chosen = labelled(orders, columns) or [sa.literal_column("1").label("nothing")]
         return rows_of(orders, shape, columns, chosen, skipped=skipped)
     # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
