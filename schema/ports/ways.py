@@ -97,7 +97,8 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
     found = find(conditions, ordering, size, known, skipped=skipped)
     if conditions and match_only_changed(conditions):
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        return changed if known.rows == 0 or changed.microseconds <= found.microseconds else found
+        begins_there = known.rows == 0 or ordering.first.merged
+        return changed if begins_there or changed.microseconds <= found.microseconds else found
     return found
 
 
@@ -145,10 +146,8 @@ def _way_from_overlay(
 
     All others tie in it. They follow, or come first, in the order of the other columns.
     """
-    bounds = _on(ordering.first, conditions)
-    others = tuple(term for term in conditions if term not in bounds)
-    found = _way_of_all(others, replace(ordering, keys=ordering.keys[1:]), size, known, skipped=skipped)
-    return found if others else Found(Way.SERVED, found.microseconds)
+    found = _way_of_all(conditions, replace(ordering, keys=ordering.keys[1:]), size, known, skipped=skipped)
+    return found if conditions else Found(Way.SERVED, found.microseconds)
 
 
 def _tied(ordering: Ordering, known: TableStatistics) -> float:

@@ -54,8 +54,7 @@ def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> 
 
 def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
-    orders = orders.read(shape.way)
-    skipped = sa.bindparam("skipped", type_=sa.BigInteger())
+    orders, skipped = orders.read(shape.way), sa.bindparam("skipped", type_=sa.BigInteger())
     if shape.way is Way.CHANGED or any(column.merged for column in (*shape.columns, *shape.ordering.columns)):
         chosen = labelled(orders, columns) or [sa.literal_column("1").label("nothing")]
         return rows_of(orders, shape, columns, chosen, skipped=skipped)

@@ -82,9 +82,9 @@ class Orders(Source):
 
     def starting_at(self, column: Column) -> Source | None:
         """The orders with a value in a column: those in the overlay, if changes through this API decide the value."""
-        if not column.merged:
+        if not column.merged or self._only_changed:
             return self
-        return None if self.overlay is None else _Changed(self, self.overlay)
+        return None if self.overlay is None else _FromOverlay(self, self.overlay)
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
@@ -135,7 +135,7 @@ class Orders(Source):
         }
 
 
-class _Changed(Source):
+class _FromOverlay(Source):
     """The orders that are in the overlay, read from there: one after the other in the order of an index of it.
 
     Args:

@@ -122,7 +122,7 @@ def any_behind(source: Source, shape: Shape, *, parent: str | None = None) -> sa
     """
     # Among the rows of a parent, no index of the page's order is walked where the page itself is not read so.
     walks = parent is None and is_simple(shape.ordering) and shape.ordering.first in source.table.sorts
-    way = Way.SERVED if walks else shape.way
+    way = Way.SERVED if walks and shape.way is not Way.CHANGED else shape.way
     reads = {*shape.columns, *shape.ordering.columns}
     probes = (
         sa.select(sa.literal_column("1"))

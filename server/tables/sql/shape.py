@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from schema.ports.values import AnyOf, Condition, Not, Operator
+from schema.ports.values import AnyOf, Condition, Not
 from schema.ports.ways import Way
 
 if TYPE_CHECKING:
@@ -83,13 +83,6 @@ class Shape(NamedTuple):
     def columns(self) -> frozenset[Column]:
         """The columns that the conditions filter by."""
         return frozenset(column for column, _ in _comparisons(self.terms))
-
-    def demands(self, column: Column) -> bool:
-        """Whether the conditions let no row without a value in this column pass."""
-        return any(
-            not isinstance(term, AnyOf | Not) and term[0] is column and term[1] is not Operator.IS_NULL
-            for term in self.terms
-        )
 
     @property
     def by_values(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTERVAL
 
-from schema.ports.values import SortKey
+from schema.ports.values import Operator, SortKey
 from schema.ports.ways import Way
 from server.tables.catalog.column_types import BlankPadded
 from server.tables.sql.conditions import in_order
@@ -89,8 +89,13 @@ def stretches_of(source: Source, shape: Shape, *, reverse: bool, inclusive: bool
         inclusive: whether the position itself is ahead.
         way: how the rows are found. If they are to be sorted, they are one stretch.
     """
-    travel = _Travel(source, shape, reverse=reverse, inclusive=inclusive)
-    return [travel.sorted()] if way is Way.SORTED else travel.along_an_index()
+    travel, ordering = _Travel(source, shape, reverse=reverse, inclusive=inclusive), shape.ordering
+    if way is Way.CHANGED and ordering.first.merged:
+        # What was changed has a time of the change.
+        return [travel.with_value() or travel.nothing()]
+    # The overlay has no index of another order.
+    sorts = way is Way.SORTED or (way is Way.CHANGED and not ordering.by_key)
+    return [travel.sorted()] if sorts else travel.along_an_index()
 
 
 class _Travel:
@@ -99,7 +104,7 @@ class _Travel:
     def __init__(self, source: Source, shape: Shape, *, reverse: bool, inclusive: bool) -> None:
         self._source = source
         self._ordering = shape.ordering
-        self._demands_value = shape.demands(shape.ordering.first)
+        self._has_nulls_alone = (shape.ordering.first, Operator.IS_NULL) in shape.terms
         self._prefix = shape.prefix
         self._starts_at_position = shape.position
         self._nulls = shape.position_nulls
@@ -121,20 +126,24 @@ class _Travel:
         first = self._terms(self._source)[0]
         if not self._starts_at_position and first.nulls_first is first.descends and not self._begins_elsewhere:
             return [Stretch(self._source, [], [term.by() for term in self._terms(self._source)])]
-        stretches = [self._with_value(), self._without_value()]
+        stretches = [self.with_value(), self._without_value()]
         if first.nulls_first:
             stretches.reverse()
         some = [stretch for stretch in stretches if stretch is not None]
-        return some or [Stretch(self._source, [sa.false()], [])]
+        return some or [self.nothing()]
+
+    def nothing(self) -> Stretch:
+        """No rows."""
+        return Stretch(self._source, [sa.false()], [])
 
     @property
     def _begins_elsewhere(self) -> bool:
         return self._ordering.first.merged
 
-    def _with_value(self) -> Stretch | None:
+    def with_value(self) -> Stretch | None:
         """The rows ahead that have a value in the first column; None if there can be none."""
         source = self._source.starting_at(self._ordering.first)
-        if source is None:
+        if source is None or self._has_nulls_alone:
             return None
         terms = self._terms(source)
         first, by = terms[0], [terms[0].by(like_an_index=True), *(term.by() for term in terms[1:])]
@@ -152,9 +161,6 @@ class _Travel:
 
     def _without_value(self) -> Stretch | None:
         """The rows ahead that have null in the first column; None if there can be none."""
-        if self._begins_elsewhere and self._demands_value:
-            # PostgreSQL would pass all other rows to find none.
-            return None
         terms = self._terms(self._source)
         first, *others = terms
         conditions: list[sa.ColumnElement[bool]] = [first.value.is_(None)]
