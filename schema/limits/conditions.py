@@ -15,7 +15,6 @@ from schema.ports.values import Condition, Operator, Ordering, SortKey
 from schema.tables.arguments import MAX_SORT_KEYS, SortDirection, SortNulls
 from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, OPERATORS, any_of, none_of
 from schema.tables.declaration import stored_values
-from schema.tables.registry import referred_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,13 +88,6 @@ def _sort_key(given: Mapping[str, Any], sorts: Mapping[str, Column], key: Column
 def names_of_filters(table: Table) -> Mapping[str, Column]:
     """The columns that pages of a table can be filtered by, by their names in the schema."""
     return _filters(table)
-
-
-@cache
-def served_filters(table: Table) -> tuple[str, ...]:
-    """The names of the filters whose index `ensureIndexes` builds, in the order of the table's sorts and relations."""
-    indexed = {*table.sorts, *referred_to(table)}
-    return tuple(name for name, column in _filters(table).items() if column in indexed)
 
 
 @cache
