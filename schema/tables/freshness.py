@@ -85,10 +85,10 @@ class SyncPolicy(Enum):
 @strawberry.type(
     description=(
         "How fresh the synced rows are: when they were copied from their source in the lakehouse, and which version of "
-        "it. Status changes through this API are not part of it: they show at once, whenever the rows were synced. The "
-        "answer is what the platform told last. Meanwhile the server asks it again, at most every 30 seconds, "
-        "or five minutes while it does not answer. So a new sync shows that much later, and after a pause the second "
-        "answer is newer than the first. The database is not asked, and sleeps on if it is asleep."
+        "it. It does not date status changes made through this API: those show at once, whenever the rows were synced. "
+        "The answer is what the platform told last. The server then asks again in the background, at most every 30 "
+        "seconds, or every five minutes while the platform does not answer. So a new sync shows that much later, and "
+        "after a pause only the second answer is up to date. A database that is asleep is not woken for it."
     )
 )
 class Freshness:

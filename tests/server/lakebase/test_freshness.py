@@ -71,19 +71,22 @@ class Platform:
     failures: dict[str, Exception] = field(default_factory=dict)
     state: EndpointState = EndpointState.IDLE
     looks: list[float] = field(default_factory=list)
+    asked: AskedForStore = field(init=False)
 
     async def get(self) -> Platform:
         """Itself."""
         return self
 
-    def remembering(self, _asked: object) -> Platform:
-        """Itself."""
+    def remembering(self, asked: AskedForStore) -> Platform:
+        """Itself, which asks what was asked for as the Postgres API does. No statement may be run for that."""
+        self.asked = asked
         return self
 
     async def synced_table(self, name: str) -> SyncedTable | None:
         """A table, or the failure of this name."""
         if name == ORDERS_TABLE:
             self.looks.append(LoopTime.monotonic())
+        assert await self.asked.of(name, "uid", NOON) is None
         await asyncio.sleep(1)  # on a virtual clock
         if name in self.failures:
             raise self.failures[name]
