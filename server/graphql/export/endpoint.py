@@ -23,9 +23,10 @@ from server.http.caching import NO_STORE
 from server.http.client import CLIENT_PRESENCE
 from server.http.error_response import present_refusal, refusal_headers, retry_headers
 from server.http.negotiation import JSON, accepted_by, preferred
+from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -53,6 +54,8 @@ _DEFUSED: Final = "defused"
 _KEPT: Final = "kept"
 # How often the caller's roles are looked at again.
 _ROLES_SECONDS: Final = 30.0
+# Of the errors in rows, which may be millions, only the first are reported.
+_MOST_ERRORS: Final = 100
 # How much longer than EXPORT_SECONDS the last page may take to be sent. The platform's proxy ends a request at 120 s.
 _LAST_PAGE_SECONDS: Final = 15.0
 
@@ -161,13 +164,8 @@ class ExportEndpoint:
         with self._place():
             # It takes longer than a response may, and so counts among the event streams.
             self._gateway.keep_open(request, context)
-            try:
-                async with asyncio.timeout(self._seconds + _LAST_PAGE_SECONDS):
-                    await self._send(
-                        export, context, _Body(send, writer, self._compression.stream(terms.encoding)), terms
-                    )
-            except TimeoutError:
-                raise ClientDisconnect from None
+            body = _Body(send, writer, self._compression.stream(terms.encoding))
+            await self._send(export, context, body, terms)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -192,22 +190,15 @@ class ExportEndpoint:
 
         async with aclosing(self._exporter.pages(export, context, ends)) as pages:
             first = await anext(pages)
-            await body.start(_headers(export, terms, compressed=body.compressed))
             try:
-                outcome.note(first)
-                await body.rows(first)
-                checked = began
-                async for page in pages:
-                    outcome.note(page)
-                    await body.rows(page)
-                    if time.monotonic() - checked > _ROLES_SECONDS:
-                        await context.check_roles()
-                        checked = time.monotonic()
-            except FailedError as failed:
-                outcome.fail(failed.errors)
-            except ApiError as error:
-                outcome.fail(present_refusal(error)[0]["errors"])
+                async with asyncio.timeout(self._seconds + _LAST_PAGE_SECONDS):
+                    await body.start(_headers(export, terms, compressed=body.compressed))
+                    await self._send_pages(first, pages, context, body, outcome)
+                    await body.end(outcome)
+            except TimeoutError:
+                raise ClientDisconnect from None
             finally:
+                record = current_record.get()
                 _log.info(
                     "exported",
                     user=context.principal.user,
@@ -215,8 +206,28 @@ class ExportEndpoint:
                     format=_ENDINGS[terms.media],
                     rows=outcome.rows,
                     complete=not outcome.more,
+                    request_id=record.request_id if record else None,
                 )
-        await body.end(outcome)
+
+    @staticmethod
+    async def _send_pages(
+        first: Page, others: AsyncIterator[Page], context: Context, body: _Body, outcome: _Outcome
+    ) -> None:
+        """Send the pages, until their end or a failure, which the outcome tells."""
+        checked = time.monotonic()
+        try:
+            outcome.note(first)
+            await body.rows(first)
+            async for page in others:
+                outcome.note(page)
+                await body.rows(page)
+                if time.monotonic() - checked > _ROLES_SECONDS:
+                    await context.check_roles()
+                    checked = time.monotonic()
+        except FailedError as failed:
+            outcome.fail(failed.errors)
+        except ApiError as error:
+            outcome.fail(present_refusal(error)[0]["errors"])
 
 
 @dataclass(slots=True)
@@ -233,7 +244,7 @@ class _Outcome:
         self.rows += page.length
         self.more, self.cursor = page.more, page.end
         if page.errors:
-            self.errors = [*(self.errors or ()), *page.errors][:100]
+            self.errors = [*(self.errors or ()), *page.errors][:_MOST_ERRORS]
 
     def fail(self, errors: list[dict[str, Any]]) -> None:
         """Note that the next page cannot be sent."""

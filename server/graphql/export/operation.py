@@ -196,7 +196,7 @@ class ExportedOperation:
         node = group[0].node
         field = query.fields.get(node.name.value)
         type_ = None if field is None else get_named_type(field.type)
-        if not _is_connection(type_) or not {"first", "after"} <= field.args.keys():  # type: ignore[union-attr] # a connection has a field
+        if not _is_connection(type_) or not {"first", "after"} <= field.args.keys():
             _refuse(f"{_WHAT}; `{node.name.value}` is no connection.", [node], [key])
         return key, group, type_  # type: ignore[return-value] # a connection is an object type
 
