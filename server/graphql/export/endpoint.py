@@ -20,7 +20,7 @@ from server.graphql.export.formats import CSV, NAMES, NDJSON, Csv, Ndjson
 from server.graphql.export.operation import RefusedError
 from server.graphql.export.pages import MOST_EXPORTS, FailedError
 from server.http.caching import NO_STORE
-from server.http.client import CLIENT_PRESENCE
+from server.http.client import CLIENT_PRESENCE, TRAILERS, header
 from server.http.error_response import present_refusal, refusal_headers, retry_headers
 from server.http.negotiation import JSON, accepted_by, preferred
 from server.observability.request_record import current_record
@@ -52,6 +52,9 @@ _FORMAT: Final = "format"
 _FORMULAS: Final = "formulas"
 _DEFUSED: Final = "defused"
 _KEPT: Final = "kept"
+# The trailer fields, which say what the last line of NDJSON says.
+_HAS_NEXT: Final = "x-has-next-page"
+_END_CURSOR: Final = "x-end-cursor"
 # How often the caller's roles are looked at again.
 _ROLES_SECONDS: Final = 30.0
 # Of the errors in rows, which may be millions, only the first are reported.
@@ -62,11 +65,19 @@ _LAST_PAGE_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a request says beside its operation: the media type, whether formulas are defused, and the encoding."""
+    """What a request says beside its operation.
+
+    Attributes:
+        media: the media type of the response.
+        defuse: whether formulas are defused.
+        encoding: the encoding that it accepts.
+        trailers: whether it accepts trailer fields.
+    """
 
     media: str
     defuse: bool
     encoding: Encoding
+    trailers: bool
 
     def writer(self, export: Export) -> Format:
         """What writes the rows.
@@ -143,7 +154,8 @@ class ExportEndpoint:
         media = preferred(accepted_by(request), tuple(NAMES.values())) if name is None else NAMES[name]
         if media is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {NDJSON} or {CSV}.")
-        return Terms(media, formulas == _DEFUSED, self._compression.accepted(request.scope))
+        trailers = "trailers" in (header(request.scope, b"te") or "").lower()
+        return Terms(media, formulas == _DEFUSED, self._compression.accepted(request.scope), trailers)
 
     async def _export(self, request: Request, context: Context, data: RequestData, terms: Terms, send: Send) -> None:
         """Send an export.
@@ -164,7 +176,10 @@ class ExportEndpoint:
         with self._place():
             # It takes longer than a response may, and so counts among the event streams.
             self._gateway.keep_open(request, context)
-            body = _Body(send, writer, self._compression.stream(terms.encoding))
+            fields: list[tuple[bytes, bytes]] = []
+            if terms.trailers:
+                request.scope[TRAILERS] = fields
+            body = _Body(send, writer, self._compression.stream(terms.encoding), fields)
             await self._send(export, context, body, terms)
 
     @contextmanager
@@ -255,7 +270,10 @@ class _Outcome:
 class _Body:
     """The body of a response, in its format and encoding. The client holds it back by reading slowly."""
 
-    def __init__(self, send: Send, writer: Format, gzip: GzipStream | None) -> None:
+    def __init__(
+        self, send: Send, writer: Format, gzip: GzipStream | None, trailers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._trailers = trailers
         self._send = send
         self._writer = writer
         self._gzip = gzip
@@ -275,12 +293,17 @@ class _Body:
         """Send what comes after the last row."""
         last = self._writer.end(more=outcome.more, cursor=outcome.cursor, errors=outcome.errors or ())
         await self._part(last, last=True)
+        self._trailers += [
+            (_HAS_NEXT.encode(), b"true" if outcome.more else b"false"),
+            (_END_CURSOR.encode(), (outcome.cursor or "").encode()),
+        ]
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _part(self, body: bytes, *, last: bool = False) -> None:
         if self._gzip is not None and (body or last):
             body = await self._gzip.part(body, last=last)
-        if body or last:
-            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def _headers(export: Export, terms: Terms, *, compressed: bool) -> dict[str, str]:
@@ -292,6 +315,7 @@ def _headers(export: Export, terms: Terms, *, compressed: bool) -> dict[str, str
         # nginx would otherwise keep parts of it back.
         "x-accel-buffering": "no",
         **({"content-encoding": "gzip"} if compressed else {}),
+        **({"trailer": f"{_HAS_NEXT}, {_END_CURSOR}"} if terms.trailers else {}),
     }
 
 

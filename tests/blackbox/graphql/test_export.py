@@ -104,6 +104,21 @@ def export(server: Server, query: str, accept: str = "application/x-ndjson", **m
     return httpx.post(url, json={"query": query, **more.pop("body", {})}, headers=headers, **more)
 
 
+def ask(wire: Wire, query: str, parameters: str = "", *headers: str) -> None:
+    """Ask for an export on a connection."""
+    body = json.dumps({"query": query}).encode()
+    head = "\r\n".join(
+        [
+            f"POST /api/graphql/export{parameters} HTTP/1.1",
+            "host: localhost",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            *headers,
+        ]
+    )
+    wire.send(f"{head}\r\n\r\n".encode(), body)
+
+
 def lines(response: httpx.Response) -> tuple[list[Any], dict[str, Any]]:
     """The rows of an NDJSON response, and its last line."""
     assert response.status_code == 200, response.text
@@ -218,17 +233,9 @@ def test_an_export_is_compressed_for_a_client_that_accepts_it(server: Server) ->
 def test_an_export_that_was_cut_off_is_resumed_after_its_last_whole_line(server: Server) -> None:
     """Every row is there once, wherever the connection broke."""
     with Wire(server) as wire:
-        body = json.dumps({"query": KEYS}).encode()
-        wire.send(
-            b"POST /api/graphql/export HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % len(body),
-            body,
-        )
+        ask(wire, KEYS)
         wire.head()
-        size = b""
-        while not size.endswith(b"\r\n"):
-            size += wire.read(1)
-        part = wire.read(int(size, 16) - 20)
+        part = wire.read(int(wire.line(), 16) - 20)
     *whole, _cut = part.split(b"\n")
     first = [json.loads(line) for line in whole]
     query = "query($after: String) { orders(after: $after) { edges { cursor node { orderKey } } } }"
@@ -267,6 +274,29 @@ def test_a_row_that_does_not_fit_the_schema_is_null_and_reported_at_the_end(serv
         "DATA_INVALID",
     )
     assert (table[BAD], len(table)) == (",", ORDERS + 1)
+
+
+def test_trailer_fields_say_at_the_end_of_a_table_whether_rows_follow(server: Server) -> None:
+    """A table has no place for it. They are sent to a client that accepts them."""
+    for asks in (True, False):
+        with Wire(server) as wire:
+            ask(wire, "{ orders(first: 2) { nodes { orderKey } } }", "?format=csv", "te: trailers" if asks else "x: y")
+            headers = wire.head()[1]
+            chunks = []
+            while size := int(wire.line(), 16):
+                chunks.append(wire.read(size))
+                assert wire.line() == ""
+            trailers = []
+            while line := wire.line():
+                trailers.append(line.partition(": ")[::2])
+        assert b"".join(chunks) == b"orderKey\r\n1\r\n2\r\n"
+        assert ("trailer" in headers) is asks
+        if asks:
+            _, last = lines(export(server, "{ orders(first: 2) { nodes { orderKey } } }"))
+            end = last["pageInfo"]["endCursor"]
+            assert trailers == [("x-has-next-page", "true"), ("x-end-cursor", end)]
+        else:
+            assert trailers == []
 
 
 @pytest.mark.parametrize(
@@ -365,13 +395,8 @@ def test_the_statement_of_an_export_ends_with_its_client(slow: Server, cluster: 
     """Two exports run at once, and a third is refused. When their clients go away, PostgreSQL works no longer."""
     query = "{ orders { nodes { orderKey comment } } }"
     wires = [Wire(slow) for _ in range(2)]
-    body = json.dumps({"query": query}).encode()
     for wire in wires:
-        wire.send(
-            b"POST /api/graphql/export HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % len(body),
-            body,
-        )
+        ask(wire, query)
         assert wire.head()[0] == "HTTP/1.1 200 OK"
     wait_for(lambda: int(cluster.run_sql(RUNNING)) > 0, what=lambda: "a statement of an export")
     refused = export(slow, query)
