@@ -45,10 +45,10 @@ CONNECT_SECONDS: Final = 3.0
 # With SUBSCRIBERS_KEEP_AWAKE=false the feed sends nothing for hours, so only TCP finds that its peer is gone: it probes
 # after 30 s of silence, then every 10 s, three times. Probes do not keep the database awake.
 _PROBES: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-# As many as there are exports at once (server/graphql/export/pages.py).
-_EXPORT_CONNECTIONS: Final = 2
-# A statement of an export waits for another one of its caller, which may take as long as a count.
-_EXPORT_WAIT_SECONDS: Final = 15.0
+# Two for each export. A caller may hold half of a pool (server/db/shares.py), so a slow statement of one export does
+# not hold up the caller's other one.
+_EXPORT_CONNECTIONS: Final = 4
+_EXPORT_WAIT_SECONDS: Final = 5.0
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"

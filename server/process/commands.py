@@ -131,7 +131,7 @@ def _arguments_of_orders(parser: ArgumentParser) -> None:
         type=json.loads,
         default={},
         metavar="JSON",
-        help='its variables; the default query has `filter`: \'{"filter": {"status": "OPEN"}}\'',
+        help='its variables; the default query has `filter`: \'{"filter": {"status": {"eq": "OPEN"}}}\'',
     )
     parser.add_argument(
         "--keep-formulas",

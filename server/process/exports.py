@@ -76,6 +76,13 @@ class ExportReads:
         )
 
 
+class _NoAdministration:
+    """The administration for a caller who is no admin: admin fields are refused, and nobody audits a shell."""
+
+    async def note_refused(self, *_: object, **__: object) -> None:
+        """Do nothing."""
+
+
 @asynccontextmanager
 async def shell_context(settings: Settings) -> AsyncIterator[Context]:
     """The context of an export from a shell, which reads the database that the settings name."""
@@ -98,7 +105,7 @@ async def shell_context(settings: Settings) -> AsyncIterator[Context]:
         history=history,
         new_change_lookup=lambda: SqlChangeLookup(history),
         feed=_UNUSED,
-        lakebase=_UNUSED,
+        lakebase=_NoAdministration(),  # type: ignore[arg-type] # admin fields are refused before they use it
         limits=PageLimits(settings.page_size_default, settings.page_size_max),
         explores=True,
     )

@@ -20,12 +20,13 @@ from server.graphql.export.formats import CSV, NAMES, NDJSON, Csv, Ndjson
 from server.graphql.export.operation import RefusedError
 from server.graphql.export.pages import MOST_EXPORTS, FailedError
 from server.http.caching import NO_STORE
-from server.http.client import CLIENT_PRESENCE
+from server.http.client import CLIENT_PRESENCE, TRAILERS, header
 from server.http.error_response import present_refusal, refusal_headers, retry_headers
 from server.http.negotiation import JSON, accepted_by, preferred
+from server.observability.request_record import current_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -51,19 +52,32 @@ _FORMAT: Final = "format"
 _FORMULAS: Final = "formulas"
 _DEFUSED: Final = "defused"
 _KEPT: Final = "kept"
+# The trailer fields, which say what the last line of NDJSON says.
+_HAS_NEXT: Final = "x-has-next-page"
+_END_CURSOR: Final = "x-end-cursor"
 # How often the caller's roles are looked at again.
 _ROLES_SECONDS: Final = 30.0
+# Of the errors in rows, which may be millions, only the first are reported.
+_MOST_ERRORS: Final = 100
 # How much longer than EXPORT_SECONDS the last page may take to be sent. The platform's proxy ends a request at 120 s.
 _LAST_PAGE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a request says beside its operation: the media type, whether formulas are defused, and the encoding."""
+    """What a request says beside its operation.
+
+    Attributes:
+        media: the media type of the response.
+        defuse: whether formulas are defused.
+        encoding: the encoding that it accepts.
+        trailers: whether it accepts trailer fields.
+    """
 
     media: str
     defuse: bool
     encoding: Encoding
+    trailers: bool
 
     def writer(self, export: Export) -> Format:
         """What writes the rows.
@@ -140,7 +154,8 @@ class ExportEndpoint:
         media = preferred(accepted_by(request), tuple(NAMES.values())) if name is None else NAMES[name]
         if media is None:
             raise RequestError(Reason.NOT_ACCEPTABLE, f"Accept {NDJSON} or {CSV}.")
-        return Terms(media, formulas == _DEFUSED, self._compression.accepted(request.scope))
+        trailers = "trailers" in (header(request.scope, b"te") or "").lower()
+        return Terms(media, formulas == _DEFUSED, self._compression.accepted(request.scope), trailers)
 
     async def _export(self, request: Request, context: Context, data: RequestData, terms: Terms, send: Send) -> None:
         """Send an export.
@@ -161,13 +176,11 @@ class ExportEndpoint:
         with self._place():
             # It takes longer than a response may, and so counts among the event streams.
             self._gateway.keep_open(request, context)
-            try:
-                async with asyncio.timeout(self._seconds + _LAST_PAGE_SECONDS):
-                    await self._send(
-                        export, context, _Body(send, writer, self._compression.stream(terms.encoding)), terms
-                    )
-            except TimeoutError:
-                raise ClientDisconnect from None
+            fields: list[tuple[bytes, bytes]] = []
+            if terms.trailers:
+                request.scope[TRAILERS] = fields
+            body = _Body(send, writer, self._compression.stream(terms.encoding), fields)
+            await self._send(export, context, body, terms)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -192,22 +205,15 @@ class ExportEndpoint:
 
         async with aclosing(self._exporter.pages(export, context, ends)) as pages:
             first = await anext(pages)
-            await body.start(_headers(export, terms, compressed=body.compressed))
             try:
-                outcome.note(first)
-                await body.rows(first)
-                checked = began
-                async for page in pages:
-                    outcome.note(page)
-                    await body.rows(page)
-                    if time.monotonic() - checked > _ROLES_SECONDS:
-                        await context.check_roles()
-                        checked = time.monotonic()
-            except FailedError as failed:
-                outcome.fail(failed.errors)
-            except ApiError as error:
-                outcome.fail(present_refusal(error)[0]["errors"])
+                async with asyncio.timeout(self._seconds + _LAST_PAGE_SECONDS):
+                    await body.start(_headers(export, terms, compressed=body.compressed))
+                    await self._send_pages(first, pages, context, body, outcome)
+                    await body.end(outcome)
+            except TimeoutError:
+                raise ClientDisconnect from None
             finally:
+                record = current_record.get()
                 _log.info(
                     "exported",
                     user=context.principal.user,
@@ -215,8 +221,28 @@ class ExportEndpoint:
                     format=_ENDINGS[terms.media],
                     rows=outcome.rows,
                     complete=not outcome.more,
+                    request_id=record.request_id if record else None,
                 )
-        await body.end(outcome)
+
+    @staticmethod
+    async def _send_pages(
+        first: Page, others: AsyncIterator[Page], context: Context, body: _Body, outcome: _Outcome
+    ) -> None:
+        """Send the pages, until their end or a failure, which the outcome tells."""
+        checked = time.monotonic()
+        try:
+            outcome.note(first)
+            await body.rows(first)
+            async for page in others:
+                outcome.note(page)
+                await body.rows(page)
+                if time.monotonic() - checked > _ROLES_SECONDS:
+                    await context.check_roles()
+                    checked = time.monotonic()
+        except FailedError as failed:
+            outcome.fail(failed.errors)
+        except ApiError as error:
+            outcome.fail(present_refusal(error)[0]["errors"])
 
 
 @dataclass(slots=True)
@@ -233,7 +259,7 @@ class _Outcome:
         self.rows += page.length
         self.more, self.cursor = page.more, page.end
         if page.errors:
-            self.errors = [*(self.errors or ()), *page.errors][:100]
+            self.errors = [*(self.errors or ()), *page.errors][:_MOST_ERRORS]
 
     def fail(self, errors: list[dict[str, Any]]) -> None:
         """Note that the next page cannot be sent."""
@@ -244,7 +270,10 @@ class _Outcome:
 class _Body:
     """The body of a response, in its format and encoding. The client holds it back by reading slowly."""
 
-    def __init__(self, send: Send, writer: Format, gzip: GzipStream | None) -> None:
+    def __init__(
+        self, send: Send, writer: Format, gzip: GzipStream | None, trailers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._trailers = trailers
         self._send = send
         self._writer = writer
         self._gzip = gzip
@@ -264,12 +293,17 @@ class _Body:
         """Send what comes after the last row."""
         last = self._writer.end(more=outcome.more, cursor=outcome.cursor, errors=outcome.errors or ())
         await self._part(last, last=True)
+        self._trailers += [
+            (_HAS_NEXT.encode(), b"true" if outcome.more else b"false"),
+            (_END_CURSOR.encode(), (outcome.cursor or "").encode()),
+        ]
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _part(self, body: bytes, *, last: bool = False) -> None:
         if self._gzip is not None and (body or last):
             body = await self._gzip.part(body, last=last)
-        if body or last:
-            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def _headers(export: Export, terms: Terms, *, compressed: bool) -> dict[str, str]:
@@ -281,6 +315,7 @@ def _headers(export: Export, terms: Terms, *, compressed: bool) -> dict[str, str
         # nginx would otherwise keep parts of it back.
         "x-accel-buffering": "no",
         **({"content-encoding": "gzip"} if compressed else {}),
+        **({"trailer": f"{_HAS_NEXT}, {_END_CURSOR}"} if terms.trailers else {}),
     }
 
 

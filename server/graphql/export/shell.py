@@ -160,5 +160,5 @@ class Progress:
         if self._total:
             share = min(1.0, self._rows / self._total)
             text = f"[{'#' * int(share * _BAR_CHARACTERS):<{_BAR_CHARACTERS}}] {share:4.0%}  {text}"
-        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.write(f"\x1b[K{text}\r")
         self._stream.flush()
