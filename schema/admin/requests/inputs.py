@@ -42,7 +42,10 @@ _PURGE = (
 )
 _BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
-_ALL_SERVED = "that of the orders, and of every table that the setting `TABLES` names, if absent"
+_ALL_SERVED = (
+    "if absent, that of the orders and of every table that the setting `TABLES` names, as far as they exist; the plan "
+    "and the operation's steps tell which do not"
+)
 _OTHERS = (
     "Without it, or with the configured one, the tables that the setting `TABLES` names are included; with another one "
     "they are not."

@@ -11,7 +11,7 @@ import pytest
 from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
 from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
-from server.lakebase import execution
+from server.lakebase import ending, execution
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
@@ -143,7 +143,7 @@ async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
         await refuse(None)
 
     monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0.01)
-    monkeypatch.setattr(execution, "_FINISH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(ending, "_FINISH_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(execution, "STEPS", {"delete": work})
     assert await store.begin(held) is None
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
