@@ -47,7 +47,7 @@ class Shape(NamedTuple):
     terms: tuple[FormOfTerm, ...]
     size: int
     position: bool
-    position_is_null: bool
+    position_nulls: tuple[bool, ...]
     backward: bool
     look_back: bool
     way: Way
@@ -57,12 +57,13 @@ class Shape(NamedTuple):
     def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
         """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
+        values = () if position is None else position.values
         return cls(
             ordering=request.ordering,
             terms=_form(request.conditions),
             size=request.size,
             position=position is not None,
-            position_is_null=position is not None and position.value is None,
+            position_nulls=tuple([value is None for value in values]) if values else (),
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
@@ -89,12 +90,7 @@ class Shape(NamedTuple):
         if self.way is Way.CHANGED:
             return True
         return self.way is not Way.SERVED and any(
-            not column.merged and (column is not self.ordering.column or isinstance(term, AnyOf | Not))
+            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not))
             for term in self.terms
             for column, _ in _comparisons((term,))
         )
-
-    @property
-    def descends(self) -> bool:
-        """Whether the rows are read in descending order."""
-        return self.ordering.descending is not self.backward
