@@ -98,12 +98,14 @@ class TableStatistics:
         indexes: the columns of each index that can serve a page, in the index's order.
         spreads: the spread of each column that has statistics.
         plain: whether it is one plain table, and not a view or partitions.
+        texts: the columns whose texts have an index of their trigrams, in small letters.
     """
 
     rows: int = 0
     indexes: frozenset[tuple[Column, ...]] = frozenset()
     spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
+    texts: frozenset[Column] = frozenset()
     # All beginnings of the indexes. Each nested page of a request asks for one.
     _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
 

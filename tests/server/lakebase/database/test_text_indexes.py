@@ -16,6 +16,8 @@ from server.lakebase.database.inspection import Postgres, TableLocation
 from server.lakebase.database.trigrams import CREATE_EXTENSION, NoTrigramsError
 from server.local.cluster import Cluster
 from server.settings import Settings
+from server.tables.measuring.sql_statistics import measure
+from tests.server.conftest import engines_of, patient_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -158,6 +160,17 @@ async def test_what_the_role_may_not_create_is_left_to_the_owner(
     for statement in refused:
         await connection.execute(statement)
     assert await tables.missing(_TABLE, text=True) == []
+
+
+async def test_prices_know_which_texts_are_indexed(installed: Cluster, connection: asyncpg.Connection) -> None:
+    """Those of a plain table. A view's columns may have other names."""
+    await indexes(installed.url).build(_TABLE, report, text=True)
+    await connection.execute("CREATE VIEW orders_view AS SELECT * FROM orders_synced")
+    async with engines_of(patient_settings(installed.url)) as engines, engines.aggregates.connect() as reading:
+        known = await measure(reading, ORDERS, "public", "orders_synced")
+        assert ORDERS["clerk"] in known.texts
+        assert ORDERS["order_priority"] not in known.texts
+        assert not (await measure(reading, ORDERS, "public", "orders_view")).texts
 
 
 async def test_where_the_extension_is_not_offered_texts_are_not_indexed(orders_url: str) -> None:
