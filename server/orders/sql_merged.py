@@ -30,22 +30,26 @@ class Orders(Source):
     Statements that read all orders use `whole()`, which joins plainly.
     """
 
-    def __init__(self, synced: sa.Table | sa.Subquery, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+    def __init__(self, synced: sa.FromClause, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
         super().__init__(ORDERS, synced)
         self.overlay = overlay
         self._joins_whole = joins_whole
 
     def whole(self) -> Orders:
         """The same orders, for a statement that reads all of them."""
-        return Orders(self.synced, self.overlay, joins_whole=True)
+        return Orders(self.synced, self.overlay, joins_whole=True).beside(self.others)
 
     def among(self, synced_rows: sa.Subquery) -> Orders:
         """Only the orders with these synced rows, which have all columns."""
-        return Orders(synced_rows, self.overlay)
+        return Orders(synced_rows, self.overlay).beside(self.others)
+
+    def named(self, name: str) -> Orders:
+        """The same orders under another name."""
+        return Orders(self.synced.alias(name), self.overlay).beside(self.others)
 
     def as_synced(self) -> Orders:
         """The same orders with their synced statuses, without the overlay."""
-        return Orders(self.synced, None)
+        return Orders(self.synced, None).beside(self.others)
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression; those of the status are merged."""
