@@ -6,35 +6,67 @@ What is wrong in them is refused before it is read, and is left out here.
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.ports.values import Condition, Operator, Ordering
+from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, OPERATORS, any_of, none_of
 from schema.tables.declaration import stored_values
 from schema.tables.registry import referred_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from schema.ports.columns import Column, Table
-    from schema.ports.values import Conditions
+    from schema.ports.values import Conditions, Term
 
-_OPERATORS: Final = {to_camel_case(operator.value.rstrip("_")): operator for operator in Operator}
+_COMBINED: Final = frozenset({"and", "or", "not"})
+# By their names in the schema.
+_OPERATORS: Final = {to_camel_case(name.rstrip("_")): operator for name, operator in OPERATORS.items()}
 
 
 def asked_conditions(table: Table, given: Any) -> Conditions:
     """The conditions of the argument `filter` of a page of this table."""
-    if not isinstance(given, dict):
+    return _asked(table, given, 1)
+
+
+def _asked(table: Table, given: Any, depth: int) -> Conditions:
+    if not isinstance(given, dict) or depth > MAX_DEPTH:
         return ()
     columns = _filters(table)
-    return tuple(
-        Condition(column, operator, _stored(table, column, value))
-        for name, parts in given.items()
-        if (column := columns.get(name)) is not None and isinstance(parts, dict)
-        for part, value in parts.items()
-        if (operator := _OPERATORS.get(part)) is not None and value is not None
-    )
+    found: list[Term] = []
+    for name, parts in given.items():
+        if name in _COMBINED:
+            found += _combined(table, name, parts, depth + 1)
+        elif (column := columns.get(name)) is not None and isinstance(parts, dict):
+            found += _comparisons(table, column, parts)
+    return tuple(found)
+
+
+def _combined(table: Table, name: str, given: Any, depth: int) -> Conditions:
+    if name == "not":
+        return none_of(_asked(table, given, depth)) if isinstance(given, dict) else ()
+    if given is None:
+        return ()
+    # A single object is coerced to a list of one.
+    listed = [_asked(table, part, depth) for part in (given if isinstance(given, list) else [given])]
+    return any_of(listed) if name == "or" else tuple(chain.from_iterable(listed))
+
+
+def _comparisons(table: Table, column: Column, given: Mapping[str, Any]) -> Iterator[Condition]:
+    any_case = given.get("caseSensitive") is not True
+    for part, value in given.items():
+        operator = _OPERATORS.get(part)
+        if operator is None or value is None:
+            continue
+        if operator is Operator.IS_NULL:
+            yield Condition(column, Operator.IS_NOT_NULL if value is False else operator)
+        else:
+            yield Condition(
+                column, IN_ANY_CASE.get(operator, operator) if any_case else operator, _stored(table, column, value)
+            )
 
 
 def asked_ordering(table: Table, given: Any, *, within: Column | None = None) -> Ordering:

@@ -15,6 +15,7 @@ from schema.limits.conditions import asked_conditions, asked_ordering, names_of_
 from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
 from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.types import ORDERS
+from schema.ports.values import columns_in
 from schema.ports.ways import time_of_count, time_of_count_within, way_of
 from schema.tables.fields import Reads, roots_of
 from schema.tables.registry import REGISTERED
@@ -180,7 +181,7 @@ def _has_pages(formula: Formula) -> bool:
 
 
 def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> Iterator[str]:
-    columns = {condition.column for condition in conditions}
+    columns = columns_in(conditions)
     filters = names_of_filters(table)
     names = [f"`{name}`" for name, column in filters.items() if column in columns and not known.has_index(column)]
     if names:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date  # noqa: TC003 # Strawberry reads the annotations at run time
-from decimal import Decimal  # noqa: TC003 # as above
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import strawberry
 
 from schema.errors import InputError, Reason
-from schema.orders.enums import OrderPriority, OrderStatus  # noqa: TC001 # as above
-from schema.scalars import BigInt  # noqa: TC001 # as above
-from schema.tables.arguments import EQ, IN, INDEXED, UNINDEXED, CustomerKeyFilter, SortDirection, check_list_length
+from schema.orders.types import Order
+from schema.scalars import BigInt  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.arguments import SortDirection, check_list_length
+from schema.tables.filters import INDEXED, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_GT = "Greater than this."
-_GTE = "Greater than or equal to this."
-_LT = "Less than this."
-_LTE = "Less than or equal to this."
 
 
 @strawberry.enum(
@@ -47,96 +41,25 @@ class OrderOrder:
     )
 
 
-@strawberry.input(description="Conditions on an order key. An order must satisfy all of them.")
-class OrderKeyFilter:
-    """Conditions on o_orderkey."""
-
-    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-    gt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GT)
-    gte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GTE)
-    lt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LT)
-    lte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
-
-
-@strawberry.input(description="Conditions on a status. An order must satisfy all of them.")
-class OrderStatusFilter:
-    """Conditions on o_orderstatus."""
-
-    eq: OrderStatus | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[OrderStatus] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(description="Conditions on a priority. An order must satisfy all of them.")
-class OrderPriorityFilter:
-    """Conditions on o_orderpriority."""
-
-    eq: OrderPriority | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[OrderPriority] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(description="Conditions on a clerk's name, compared exactly. An order must satisfy all of them.")
-class ClerkFilter:
-    """Conditions on o_clerk."""
-
-    eq: str | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[str] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(
-    description=(
-        "Conditions on an order date. An order must satisfy all of them. For one day, pass it as `gte` and `lte`."
-    )
-)
-class OrderDateFilter:
-    """Conditions on o_orderdate."""
-
-    gt: date | None = strawberry.field(default=strawberry.UNSET, description="Later than this.")
-    gte: date | None = strawberry.field(default=strawberry.UNSET, description="On this day or later.")
-    lt: date | None = strawberry.field(default=strawberry.UNSET, description="Earlier than this.")
-    lte: date | None = strawberry.field(default=strawberry.UNSET, description="On this day or earlier.")
-
-
-@strawberry.input(description="Conditions on a total price. An order must satisfy all of them.")
-class TotalPriceFilter:
-    """Conditions on o_totalprice."""
-
-    gt: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_GT)
-    gte: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_GTE)
-    lt: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_LT)
-    lte: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
-
-
-@strawberry.input(
-    description=(
-        "Which orders to return: those that satisfy all conditions. Contradictory conditions match no order. "
-        "A condition that is absent, `null` or an empty object `{}` restricts nothing; `in: []` matches no order."
-    )
+@filter_of(
+    Order,
+    "Which orders to return.",
+    about={
+        "order_key": INDEXED,
+        "customer_key": INDEXED,
+        "order_date": INDEXED,
+        "total_price": INDEXED,
+    },
+    named={
+        "order_key": "OrderKeyFilter",
+        "customer_key": "CustomerKeyFilter",
+        "order_date": "OrderDateFilter",
+        "total_price": "TotalPriceFilter",
+        "clerk": "ClerkFilter",
+    },
 )
 class OrderFilter:
-    """The filter argument. An attribute has the name of the column that it restricts."""
-
-    order_key: OrderKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderKey`. {INDEXED}"
-    )
-    customer_key: CustomerKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {INDEXED}"
-    )
-    status: OrderStatusFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `status`. {UNINDEXED}"
-    )
-    order_priority: OrderPriorityFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderPriority`. {UNINDEXED}"
-    )
-    clerk: ClerkFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `clerk`. {UNINDEXED}"
-    )
-    order_date: OrderDateFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderDate`. {INDEXED}"
-    )
-    total_price: TotalPriceFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `totalPrice`. {INDEXED}"
-    )
+    """The filter argument. An attribute has the name of the column that it restricts, or combines other filters."""
 
 
 @strawberry.input(description="Which changes to return: those that satisfy all conditions; all if there are none.")

@@ -31,7 +31,8 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.tables.arguments import conditions_of, ordering_of
+from schema.tables.arguments import ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.fields import SIZES, root_page, root_row
 from schema.tables.rows import columns_of, rows_in, selected_columns
 

@@ -33,7 +33,22 @@ if TYPE_CHECKING:
     source="orders",
     key=("order_key",),
     sorts=("order_date", "total_price"),
-    filters=("order_key", "customer_key", "status", "total_price", "order_date", "order_priority", "clerk"),
+    filters=(
+        "order_key",
+        "customer_key",
+        "status",
+        "total_price",
+        "order_date",
+        "order_priority",
+        "clerk",
+        "ship_priority",
+        "comment",
+        "synced_status",
+        "status_version",
+        "status_updated_at",
+        "status_updated_by",
+        "status_superseded",
+    ),
 )
 @strawberry.type(
     description="An order: the row that was last synced from the lakehouse, with the status set through this API."

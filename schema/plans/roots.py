@@ -11,7 +11,8 @@ from schema.plans.connections import Found
 from schema.plans.replay import is_of_nested
 from schema.relay.node import decode_global_id
 from schema.relay.pagination import given, page_request
-from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.tables.arguments import MAX_LIST_VALUES, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.fields import all_rows
 from schema.tables.pages import CountPrecision
 from schema.tables.rows import key_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from schema.ports.columns import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from schema.ports.columns import Column
 
@@ -58,14 +58,14 @@ class Spread:
         """Whether one of these values is common."""
         return bool(self.common) and any(str(value) in self.common for value in values)
 
-    def starting_with(self, prefix: str) -> float:
-        """About the share of the rows with texts that start with this; 1 if that is unknown."""
+    def of_texts(self, matches: Callable[[str], bool]) -> float:
+        """About the share of the rows with texts that match; 1 if that is unknown."""
         if not self.texts and not self.common:
             return 1.0
-        common = sum(share for text, share in self.common.items() if text.startswith(prefix))
+        common = sum(share for text, share in self.common.items() if matches(text))
         others = 1.0 - sum(self.common.values())
         # As many as the sample shows, and what one of it stands for.
-        seen = sum(text.startswith(prefix) for text in self.texts) + 1
+        seen = sum(map(matches, self.texts)) + 1
         return min(1.0, common + others * seen / (len(self.texts) + 1))
 
     def between(self, low: float, high: float) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from schema.ports.columns import Column, Table
+    from schema.ports.columns import Column, Columns, Table
 
 
 ColumnValue = object
@@ -21,15 +21,25 @@ Row = tuple[ColumnValue, ...]
 
 
 class Operator(Enum):
-    """How a condition compares. IN takes a tuple of values; an empty tuple matches no row."""
+    """How a condition compares. IN and NOT_IN take a tuple of values; IN with an empty tuple matches no row.
+
+    Only IS_NULL matches rows without a value. IS_NULL and IS_NOT_NULL take none.
+    """
 
     EQ = "eq"
-    IN = "in_"
+    NE = "ne"
+    IN = "in"
+    NOT_IN = "not_in"
     GT = "gt"
     GTE = "gte"
     LT = "lt"
     LTE = "lte"
+    IS_NULL = "is_null"
+    IS_NOT_NULL = "is_not_null"
+    CONTAINS = "contains"
+    CONTAINS_IN_ANY_CASE = "contains_in_any_case"
     STARTS_WITH = "starts_with"
+    STARTS_WITH_IN_ANY_CASE = "starts_with_in_any_case"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +48,43 @@ class Condition:
 
     column: Column
     operator: Operator
-    value: ColumnValue | tuple[ColumnValue, ...]
+    value: ColumnValue | tuple[ColumnValue, ...] = None
 
 
-Conditions = tuple[Condition, ...]
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Matches the rows that one of the alternatives matches: no row if there are none."""
+
+    alternatives: tuple[Conditions, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Matches exactly the rows that the conditions do not match, those without a value included."""
+
+    conditions: Conditions
+
+
+Term: TypeAlias = Condition | AnyOf | Not
+# All of its terms must hold.
+Conditions: TypeAlias = tuple[Term, ...]
+
+
+def comparisons_in(conditions: Conditions) -> Iterator[Condition]:
+    """All comparisons in conditions, from left to right."""
+    for term in conditions:
+        if isinstance(term, Condition):
+            yield term
+        elif isinstance(term, Not):
+            yield from comparisons_in(term.conditions)
+        else:
+            for alternative in term.alternatives:
+                yield from comparisons_in(alternative)
+
+
+def columns_in(conditions: Conditions) -> Columns:
+    """The columns that conditions compare."""
+    return frozenset(condition.column for condition in comparisons_in(conditions))
 
 
 @dataclass(frozen=True, slots=True)

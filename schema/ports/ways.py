@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.ports.statistics import place_of
-from schema.ports.values import Condition, Operator
+from schema.ports.values import AnyOf, Condition, Not, Operator, columns_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from schema.ports.columns import Column
     from schema.ports.statistics import Spread, TableStatistics
@@ -35,9 +36,22 @@ _COUNTED: Final = 0.3
 _PLANNED: Final = 700.0
 # If there may be no row that matches, a walk has to be expected to be so many times as fast as reading all of them.
 _CAUTION: Final = 10
+# If conditions leave out all but this share of the rows, there may be none.
+_FEW: Final = 0.1
 # Reading all of them takes no time worth deciding about.
 _SOON: Final = 40_000.0
 _EQUALITIES: Final = frozenset({Operator.EQ, Operator.IN})
+_INEQUALITIES: Final = frozenset({Operator.NE, Operator.NOT_IN})
+# The operators whose rows are side by side in an index. A list is several such stretches.
+_STRETCHES: Final = frozenset({Operator.EQ, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE, Operator.STARTS_WITH})
+_INDEXABLE: Final = _STRETCHES | {Operator.IN}
+# Whether a text matches another one, by the operator.
+_TEXTS: Final[Mapping[Operator, Callable[[str, str], bool]]] = {
+    Operator.STARTS_WITH: str.startswith,
+    Operator.STARTS_WITH_IN_ANY_CASE: lambda text, part: text.lower().startswith(part.lower()),
+    Operator.CONTAINS: str.__contains__,
+    Operator.CONTAINS_IN_ANY_CASE: lambda text, part: part.lower() in text.lower(),
+}
 # The value that a parent has. Nobody knows it before the parent is read.
 _OF_PARENT: Final = object()
 
@@ -82,14 +96,15 @@ def _way_of_all(
     sort, pace = ordering.column, _BY_KEY if ordering.by_key else _FETCHED
     if _is_served(conditions, sort, known):
         return Found(Way.SERVED, skipped * pace if known.has_index(sort) else _read(conditions, known))
-    others = tuple(condition for condition in conditions if condition.column is not sort)
+    bounds = _on(sort, conditions)
+    others = tuple(term for term in conditions if term not in bounds)
     plain = _plain(others)
     planned = _PLANNED if plain else 0.0
     sorted_ = planned + _read(conditions, known) + skipped
     if not known.has_index(sort):
         return Found(Way.SORTED, sorted_)
     # All rows within the bounds in the index; and those until the page is full, if no column depends on another.
-    all_ = known.rows * _share(tuple(one for one in conditions if one.column is sort), known)
+    all_ = known.rows * _share(bounds, known)
     expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
     each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
     passed = planned + expected * each
@@ -128,51 +143,72 @@ def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics:
 
 def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:
     """Whether an index has all rows that match side by side, in the page's order."""
-    if all(condition.column is sort and condition.operator is not Operator.IN for condition in conditions):
+    if all(isinstance(term, Condition) and term.column is sort and term.operator in _STRETCHES for term in conditions):
         return True
     if len(conditions) != 1:
         return False
     (only,) = conditions
-    return only.operator is Operator.EQ and known.has_index(only.column, sort)
+    return isinstance(only, Condition) and only.operator is Operator.EQ and known.has_index(only.column, sort)
+
+
+def _on(column: Column, conditions: Conditions) -> tuple[Condition, ...]:
+    """The comparisons that an index on this column can serve: not those within `or` and `not`."""
+    return tuple(
+        term
+        for term in conditions
+        if isinstance(term, Condition) and term.column is column and term.operator in _INDEXABLE
+    )
 
 
 def _plain(conditions: Conditions) -> Conditions:
     """The conditions that need no overlay."""
-    return tuple(condition for condition in conditions if not condition.column.merged)
+    return tuple(term for term in conditions if not any(column.merged for column in columns_in((term,))))
 
 
 def _read(conditions: Conditions, known: TableStatistics) -> float:
     """The microseconds for reading all rows that match: by the narrowest index, or the whole table."""
     plain = _plain(conditions)
     read = known.rows * _SCANNED
-    for column in {condition.column for condition in plain}:
-        if known.has_index(column):
-            found = known.rows * _share(tuple(one for one in plain if one.column is column), known)
-            read = min(read, found * _FETCHED)
+    for column in columns_in(plain):
+        if known.has_index(column) and (bounds := _on(column, plain)):
+            read = min(read, known.rows * _share(bounds, known) * _FETCHED)
     return read + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
 
 
 def _share(conditions: Conditions, known: TableStatistics) -> float:
     """About the share of the rows that match, if their columns do not depend on one another."""
-    columns = {condition.column for condition in conditions}
-    return math.prod(
-        _share_of_column(tuple(one for one in conditions if one.column is column), known.spread(column))
-        for column in columns
+    compared = [term for term in conditions if isinstance(term, Condition)]
+    columns = {condition.column for condition in compared}
+    share = math.prod(
+        _share_of_column([one for one in compared if one.column is column], known.spread(column)) for column in columns
     )
+    return share * math.prod(_share_of(term, known) for term in conditions if not isinstance(term, Condition))
 
 
-def _share_of_column(conditions: Conditions, spread: Spread) -> float:
+def _share_of(term: AnyOf | Not, known: TableStatistics) -> float:
+    if isinstance(term, Not):
+        return 1.0 - _share(term.conditions, known)
+    return min(1.0, sum(_share(alternative, known) for alternative in term.alternatives))
+
+
+def _share_of_column(conditions: Sequence[Condition], spread: Spread) -> float:
     share, low, high = 1.0, -math.inf, math.inf
     for condition in conditions:
-        if condition.value is _OF_PARENT:
+        operator, value = condition.operator, condition.value
+        if value is _OF_PARENT:
             share = min(share, spread.of_any)
-        elif condition.operator in _EQUALITIES:
+        elif operator in _EQUALITIES:
             share = min(share, spread.share_of(_values(condition)))
-        elif condition.operator is Operator.STARTS_WITH:
-            share = min(share, spread.starting_with(str(condition.value)))
-        elif (place := place_of(condition.column, condition.value)) is None:
+        elif operator in _INEQUALITIES:
+            # If nothing is known of the values, all may be others.
+            share = min(share, max(0.0, 1.0 - spread.share_of(_values(condition))) if spread.common else 1.0)
+        elif operator is Operator.IS_NULL:
+            share = 0.0
+        elif (matches := _TEXTS.get(operator)) is not None:
+            share = min(share, spread.of_texts(partial(_matches, matches, str(value))))
+        elif (place := place_of(condition.column, value)) is None:
             continue
-        elif condition.operator in {Operator.GT, Operator.GTE}:
+        elif operator in {Operator.GT, Operator.GTE}:
             low = max(low, place)
         else:
             high = min(high, place)
@@ -181,16 +217,29 @@ def _share_of_column(conditions: Conditions, spread: Spread) -> float:
     return share if low == -math.inf and high == math.inf else min(share, spread.between(low, high))
 
 
+def _matches(compared: Callable[[str, str], bool], part: str, text: str) -> bool:
+    return compared(text, part)
+
+
 def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
     """Whether the statistics cannot tell that any row matches: no value is common, or a range is within one part."""
-    for column in {condition.column for condition in conditions}:
-        spread, parts = known.spread(column), tuple(one for one in conditions if one.column is column)
+    compared = [term for term in conditions if isinstance(term, Condition)]
+    for column in {condition.column for condition in compared}:
+        spread, parts = known.spread(column), [one for one in compared if one.column is column]
         values = [_values(one) for one in parts if one.operator in _EQUALITIES]
         if not all(spread.knows(some) for some in values):
             return True
-        if not values and _share_of_column(parts, spread) <= spread.part:
+        least = _FEW if all(one.operator in _INEQUALITIES for one in parts) else spread.part
+        if not values and _share_of_column(parts, spread) <= least:
             return True
-    return False
+    return any(_term_may_match_none(term, known) for term in conditions if not isinstance(term, Condition))
+
+
+def _term_may_match_none(term: AnyOf | Not, known: TableStatistics) -> bool:
+    if isinstance(term, Not):
+        # Nothing is known of the rows that are left, unless there are many.
+        return 1.0 - _share(term.conditions, known) <= _FEW
+    return all(_may_match_none(alternative, known) for alternative in term.alternatives)
 
 
 def _values(condition: Condition) -> Sequence[object]:

@@ -1,4 +1,4 @@
-"""The arguments of pages: filters and orderings of any table, and their conversion to values of the ports."""
+"""The arguments of pages: orderings of any table, which become values of the ports, and the length of lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import strawberry
-from strawberry.utils.str_converters import to_camel_case
 
 from schema.errors import InputError, Reason
-from schema.ports.values import Condition, Conditions, Operator, Ordering
-from schema.scalars import BigInt  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.ports.values import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +17,6 @@ if TYPE_CHECKING:
 
 MAX_LIST_VALUES = 1000
 
-EQ = "Equal to this."
-IN = f"Equal to one of these values, at most {MAX_LIST_VALUES:,}. An empty list matches nothing."
-INDEXED = "Fast if the table has the indexes that `ensureIndexes` builds."
-UNINDEXED = "Not indexed: on a large table, combine it with an indexed condition, or the query may time out."
-
 
 @strawberry.enum(description="The direction of sorting.")
 class SortDirection(Enum):
@@ -31,14 +24,6 @@ class SortDirection(Enum):
 
     ASC = strawberry.enum_value("asc", description="Smallest or earliest first.")
     DESC = strawberry.enum_value("desc", description="Largest or latest first.")
-
-
-@strawberry.input(description="Conditions on a customer key. All of them must hold.")
-class CustomerKeyFilter:
-    """Conditions on the key of a customer, of orders and of customers."""
-
-    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
 
 
 def ordering_of(table: Table, order_by: Any, *, within: Column | None = None) -> Ordering:
@@ -55,27 +40,6 @@ def ordering_of(table: Table, order_by: Any, *, within: Column | None = None) ->
     return Ordering(table, column, descending=order_by.direction is SortDirection.DESC, within=within)
 
 
-def conditions_of(table: Table, given: Any) -> Conditions:
-    """The conditions of a filter; none if it is absent or empty.
-
-    Args:
-        table: the table.
-        given: an input whose attributes have the names of columns, and hold inputs with the names of operators.
-
-    Raises:
-        InputError: TOO_MANY_VALUES, VALUE_INVALID.
-    """
-    if not given:
-        return ()
-    return tuple(
-        Condition(column, operator, _stored(value, operator, name=_argument_name(column, operator)))
-        for column in table.filters
-        if (part := getattr(given, column.name, None))
-        for operator in Operator
-        if (value := getattr(part, operator.value, None)) is not None and value is not strawberry.UNSET
-    )
-
-
 def check_list_length(values: Sequence[object], *, argument: str) -> None:
     """Check that a list argument is not too long.
 
@@ -87,18 +51,3 @@ def check_list_length(values: Sequence[object], *, argument: str) -> None:
             Reason.TOO_MANY_VALUES,
             f"`{argument}` has {len(values)} values; at most {MAX_LIST_VALUES} are allowed.",
         )
-
-
-def _argument_name(column: Column, operator: Operator) -> str:
-    return f"filter.{to_camel_case(column.name)}.{to_camel_case(operator.value.rstrip('_'))}"
-
-
-def _stored(value: object, operator: Operator, *, name: str) -> object:
-    if operator is Operator.IN and isinstance(value, list):
-        check_list_length(value, argument=name)
-        return tuple(dict.fromkeys(_stored(item, Operator.EQ, name=name) for item in value))
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str) and "\0" in value:
-        raise InputError(Reason.VALUE_INVALID, f"`{name}` contains a NUL byte, which no stored text can contain.")
-    return value

@@ -18,7 +18,8 @@ from schema.ports.columns import Relation
 from schema.ports.values import PageRequest
 from schema.relay.pagination import given, page_request
 from schema.scalars import BigInt
-from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.tables.arguments import MAX_LIST_VALUES, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.declaration import relates, relation_of
 from schema.tables.pages import read_connection
 from schema.tables.registry import REGISTERED

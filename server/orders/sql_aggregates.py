@@ -53,7 +53,7 @@ def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Colu
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
     travel = order_by(orders, shape.ordering, way=shape.way)
     size, skipped = limit(shape.size + 1), sa.bindparam("skipped", type_=sa.BigInteger())
-    if ORDERS["status"] not in shape.columns:
+    if not any(column.merged for column in shape.columns):
         # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
         page = (
             sa.select(orders.synced)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
 
 from schema.orders.types import ORDERS
+from schema.ports.values import columns_in
 from server.tables.source import Source, as_text
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Orders(Source):
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
-        wanted = {*columns, *(condition.column for condition in conditions)}
+        wanted = {*columns, *columns_in(conditions)}
         if self._joined_overlay is None or not wanted & _OVERLAY_COLUMNS:
             return self.synced
         on = self._key == self._joined_overlay.c.o_orderkey if self._joins_whole else sa.true()
