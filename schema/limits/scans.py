@@ -15,7 +15,7 @@ from schema.limits.conditions import asked_conditions, asked_ordering, names_of_
 from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
 from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.types import ORDERS
-from schema.ports.values import columns_in
+from schema.ports.values import columns_in, related_in
 from schema.ports.ways import time_of_count, time_of_count_within, way_of
 from schema.tables.fields import Reads, roots_of
 from schema.tables.registry import REGISTERED
@@ -101,8 +101,9 @@ class PageScan:
 
     def __call__(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of rows is unknown."""
-        known, size = statistics(self.finds.table), self.size(variables, pages, statistics)
+        size = self.size(variables, pages, statistics)
         conditions, ordering = self.asked(variables)
+        known = _known(self.finds.table, conditions, statistics)
         skipped = self._skipped(size, variables, known)
         return _points(way_of(conditions, ordering, size, known, skipped=skipped).microseconds)
 
@@ -149,7 +150,8 @@ class CountScan:
 
     def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of rows is unknown."""
-        conditions, known = self._asked(variables), statistics(self.finds.table)
+        conditions = self._asked(variables)
+        known = _known(self.finds.table, conditions, statistics)
         if self.finds.within is not None:
             return _points(time_of_count_within(self.finds.within, conditions, known))
         # Without conditions, all callers share a count for a while.
@@ -165,6 +167,12 @@ class CountScan:
 
     def _asked(self, variables: Variables) -> Conditions:
         return asked_conditions(self.finds.table, filled(self.filter, variables))
+
+
+def _known(table: Table, conditions: Conditions, statistics: StatisticsSource) -> TableStatistics:
+    """What is known of a table, with what its conditions need to know of others."""
+    known = statistics(table)
+    return known.beside(statistics) if any(related_in(conditions)) else known
 
 
 def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:

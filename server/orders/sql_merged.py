@@ -15,6 +15,8 @@ from server.tables.source import Source, as_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy.sql.selectable import NamedFromClause
+
     from schema.ports.columns import Column
     from schema.ports.values import Conditions
 
@@ -31,7 +33,7 @@ class Orders(Source):
     Statements that read all orders use `whole()`, which joins plainly.
     """
 
-    def __init__(self, synced: sa.FromClause, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+    def __init__(self, synced: NamedFromClause, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
         super().__init__(ORDERS, synced)
         self.overlay = overlay
         self._joins_whole = joins_whole
@@ -44,9 +46,9 @@ class Orders(Source):
         """Only the orders with these synced rows, which have all columns."""
         return Orders(synced_rows, self.overlay).beside(self.others)
 
-    def named(self, name: str) -> Orders:
+    def again(self) -> Orders:
         """The same orders under another name."""
-        return Orders(self.synced.alias(name), self.overlay).beside(self.others)
+        return Orders(self.synced.alias(), self.overlay).beside(self.others)
 
     def as_synced(self) -> Orders:
         """The same orders with their synced statuses, without the overlay."""

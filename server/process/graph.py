@@ -9,7 +9,7 @@ from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
-from server.tables.catalog.served import ServedTables, TableHealth
+from server.tables.catalog.served import ServedTables, TableBesideOthers, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
 from server.tables.measuring.measurement import Measurement
@@ -79,6 +79,9 @@ class Graph:
                 for name, table in self._tables.items()
             },
         }
+        for name, served in self._served.items():
+            beside: Reader[Any] = Reader(TableBesideOthers(self._together, name), TableHealth(readiness), replicas)
+            served.stand_beside(self.statistics, beside)
         self.store = SqlTableStore(self._served, Reader(self._together, TableHealth(readiness), replicas))
 
     def new_lookup(self) -> SqlRowLookup:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from sqlalchemy.sql.selectable import NamedFromClause
 
     from schema.ports.columns import Column, Table
     from schema.ports.values import Conditions
-    from server.tables.catalog.served import Sources
+
+
+class Others(Protocol):
+    """The sources of tables, by the names of the tables."""
+
+    def __getitem__(self, table: str, /) -> Source:
+        """The source of one."""
 
 
 class Source:
@@ -24,20 +32,20 @@ class Source:
         synced: the table in the database. Its columns have the names of the table's.
     """
 
-    def __init__(self, table: Table, synced: sa.FromClause) -> None:
+    def __init__(self, table: Table, synced: NamedFromClause) -> None:
         self.table = table
         self.synced = synced
-        self.others: Mapping[str, Source] | Sources = {}
+        self.others: Others = {}
 
-    def beside(self, others: Mapping[str, Source] | Sources) -> Self:
+    def beside(self, others: Others) -> Self:
         """The same rows, for statements that compare rows of other tables too: of these, by the names of the tables."""
         same = copy.copy(self)
         same.others = others
         return same
 
-    def named(self, name: str) -> Source:
-        """The same rows under another name, for a query within one that has rows of the same table."""
-        return Source(self.table, self.synced.alias(name)).beside(self.others)
+    def again(self) -> Source:
+        """The same rows under another name, for a query within one that may read the same table."""
+        return Source(self.table, self.synced.alias()).beside(self.others)
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression. A column of the synced table keeps its name; any other has none."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from schema.ports.values import AnyOf, Not, Operator, comparisons_in
+from schema.ports.values import AnyOf, Not, OfRelated, Operator, comparisons_in
 from server.tables.catalog.column_types import AsText, BlankPadded
 from server.tables.source import as_text
+from server.tables.sql.shape import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,8 @@ _ORDERED: Final = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LT
 _SPECIAL: Final = re.compile(r"([%_\\])")
 # Makes the parameter of a comparison: its first or another one, by the end of its name, with its type.
 Parameter: TypeAlias = "Callable[[str, sa.types.TypeEngine[Any]], sa.ColumnElement[Any]]"
+# Makes a comparison of a source's rows.
+Compare: TypeAlias = "Callable[[Source, Any], sa.ColumnElement[bool]]"
 
 
 def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
@@ -56,11 +59,11 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
     """The conditions in SQL, with parameters for their values, and that of the parent."""
     numbers = itertools.count()
 
-    def compared(comparison: tuple[Column, Operator]) -> sa.ColumnElement[bool]:
+    def compare(of: Source, comparison: tuple[Column, Operator]) -> sa.ColumnElement[bool]:
         name = f"{shape.prefix}condition_{next(numbers)}"
-        return _compared(source, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
+        return _compared(of, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
 
-    found = [_in_sql(term, compared) for term in shape.terms]
+    found = [_in_sql(source, term, compare) for term in shape.terms]
     within = shape.ordering.within
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
@@ -71,27 +74,46 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
 def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with their values."""
 
-    def compared(condition: Condition) -> sa.ColumnElement[bool]:
+    def compare(of: Source, condition: Condition) -> sa.ColumnElement[bool]:
         values = _values(condition)
         return _compared(
-            source, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
+            of, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
         )
 
-    return [_in_sql(term, compared) for term in conditions]
+    return [_in_sql(source, term, compare) for term in conditions]
 
 
-def _in_sql(term: Any, compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
-    """A term in SQL. `compared` makes the comparisons, from left to right."""
+def _in_sql(source: Source, term: Any, compare: Compare) -> sa.ColumnElement[bool]:
+    """A term in SQL, with its comparisons from left to right."""
     if isinstance(term, AnyOf):
-        return sa.or_(sa.false(), *(_all_of(terms, compared) for terms in term.alternatives))
+        return sa.or_(sa.false(), *(_all_of(source, terms, compare) for terms in term.alternatives))
     if isinstance(term, Not):
+        if len(term.conditions) == 1 and isinstance(term.conditions[0], OfRelated):
+            # PostgreSQL joins NOT EXISTS, but looks again for each row in any other form of it.
+            return sa.not_(_exists(source, term.conditions[0], compare))
         # Also where the comparisons are null: a row without a value is one that does not match.
-        return _all_of(term.conditions, compared).self_group().is_not(sa.true())
-    return compared(term)
+        return _all_of(source, term.conditions, compare).self_group().is_not(sa.true())
+    if isinstance(term, OfRelated):
+        return _exists(source, term, compare)
+    return compare(source, term)
 
 
-def _all_of(terms: Iterable[Any], compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
-    return sa.and_(sa.true(), *(_in_sql(term, compared) for term in terms))
+def _all_of(source: Source, terms: Iterable[Any], compare: Compare) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *(_in_sql(source, term, compare) for term in terms))
+
+
+def _exists(source: Source, term: OfRelated, compare: Compare) -> sa.ColumnElement[bool]:
+    """Whether a row of another table belongs to the source's row, and matches."""
+    other = source.others[term.table.name].again()
+    return sa.exists(
+        sa.select(sa.literal_column("1"))
+        .select_from(other.rows(columns_of(term.conditions)))
+        .where(
+            other.column(term.there) == source.column(term.here),
+            *(_in_sql(other, one, compare) for one in term.conditions),
+        )
+        .correlate(source.synced)
+    )
 
 
 def _values(condition: Condition) -> dict[str, Any]:
