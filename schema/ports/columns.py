@@ -32,6 +32,8 @@ class Column:
         kind: what it holds.
         merged: whether changes through this API decide its value. It has no index, and PostgreSQL knows nothing of it.
         may_hide: whether a deployment may leave it out of the schema. The table then need not have it.
+        unchanged: in a tuple, its value in a row that was never changed through this API; None if that depends on the
+            row.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Column:
     kind: Kind
     merged: bool = False
     may_hide: bool = False
+    unchanged: tuple[object] | None = None
 
     def __repr__(self) -> str:
         """Its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -100,6 +100,8 @@ class TableStatistics:
         plain: whether it is one plain table, and not a view or partitions.
         texts: the columns whose texts have an index of their trigrams, in small letters.
         others: what is known of any other table, for conditions on related rows.
+        changed: about how many of its rows were changed through this API. The spreads of columns that have a value only
+            then are those among these rows.
     """
 
     rows: int = 0
@@ -108,6 +110,7 @@ class TableStatistics:
     plain: bool = True
     texts: frozenset[Column] = frozenset()
     others: Callable[[Table], TableStatistics] = field(default=lambda _: TableStatistics(), repr=False, compare=False)
+    changed: int = 0
     # All beginnings of the indexes. Each nested page of a request asks for one.
     _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
 
@@ -134,15 +137,18 @@ NO_STATISTICS: Final = TableStatistics()
 
 
 def place_of(column: Column, value: object) -> float | None:
-    """The place of a number or a date among all values of its column; None for any other value.
+    """The place of a number, a date or a moment among all values of its column; None for any other value.
 
     Args:
         column: the column.
-        value: a number, a date, or a text as clients and PostgreSQL write it.
+        value: a number, a date, a moment, or a text as clients and PostgreSQL write it.
     """
     try:
         if column.kind is Kind.DATE:
             return float(date.fromisoformat(str(value)).toordinal())
+        if column.kind is Kind.MOMENT:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).upper())
+            return moment.timestamp()
         place = float(value) if isinstance(value, int | float | str | Decimal) else math.nan
     except (ValueError, OverflowError):
         return None

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.ports.statistics import place_of
+from schema.ports.unchanged import match_only_changed, matches_unchanged
 from schema.ports.values import AnyOf, Condition, Not, OfRelated, Operator, columns_in, related_in
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ class Way(Enum):
         SERVED: along an index that has the page's rows side by side. One plan serves all values.
         PASSING: along the index of the page's order, past the rows that do not match.
         SORTED: all rows that match are read, and sorted.
+        CHANGED: from the overlay, since only rows that were changed through this API match.
     """
 
     SERVED = "served"
     PASSING = "passing"
     SORTED = "sorted"
+    CHANGED = "changed"
 
 
 class Found(NamedTuple):
@@ -88,7 +91,11 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
     """
     if ordering.within is not None:
         return _way_within(ordering.within, conditions, ordering, known)
-    return _way_of_all(conditions, ordering, size, known, skipped=skipped)
+    found = _way_of_all(conditions, ordering, size, known, skipped=skipped)
+    if conditions and match_only_changed(conditions):
+        changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
+        return changed if known.rows == 0 or changed.microseconds <= found.microseconds else found
+    return found
 
 
 def _way_of_all(
@@ -143,7 +150,10 @@ def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics:
     plain = _plain(conditions)
     joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
     aggregated = known.rows * _share(conditions, known) * _AGGREGATED if statistics else 0.0
-    return _read(plain, known) + joined + aggregated
+    read = _read(plain, known) + joined
+    if match_only_changed(conditions):
+        read = min(read, _read_changed(conditions, known))
+    return read + aggregated
 
 
 def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:
@@ -210,14 +220,33 @@ def _checked(term: OfRelated, rows: float, known: TableStatistics) -> float:
     return min(by_all, rows * _related_to_one(term, known) * _FETCHED) if other.has_index(term.there) else by_all
 
 
+def _read_changed(conditions: Conditions, known: TableStatistics) -> float:
+    """The microseconds for looking through the overlay, and for reading the rows whose changes match."""
+    return known.changed * (_SCANNED + _share_of_compared(_of_changes(conditions), known) * _FETCHED)
+
+
+def _of_changes(conditions: Conditions) -> list[Condition]:
+    """The comparisons of columns that only changes give a value."""
+    return [term for term in conditions if isinstance(term, Condition) and term.column.unchanged is not None]
+
+
 def _share(conditions: Conditions, known: TableStatistics) -> float:
     """About the share of the rows that match, if their columns do not depend on one another."""
-    compared = [term for term in conditions if isinstance(term, Condition)]
+    of_changes = _of_changes(conditions)
+    others = [term for term in conditions if isinstance(term, Condition) and term.column.unchanged is None]
+    share = _share_of_compared(others, known)
+    if of_changes:
+        changed = min(1.0, known.changed / known.rows) if known.rows else 0.0
+        among = changed * _share_of_compared(of_changes, known)
+        share *= among + (1.0 - changed if all(map(matches_unchanged, of_changes)) else 0.0)
+    return share * math.prod(_share_of(term, known) for term in conditions if not isinstance(term, Condition))
+
+
+def _share_of_compared(compared: Sequence[Condition], known: TableStatistics) -> float:
     columns = {condition.column for condition in compared}
-    share = math.prod(
+    return math.prod(
         _share_of_column([one for one in compared if one.column is column], known.spread(column)) for column in columns
     )
-    return share * math.prod(_share_of(term, known) for term in conditions if not isinstance(term, Condition))
 
 
 def _share_of(term: AnyOf | Not | OfRelated, known: TableStatistics) -> float:
@@ -263,6 +292,10 @@ def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
     compared = [term for term in conditions if isinstance(term, Condition)]
     for column in {condition.column for condition in compared}:
         spread, parts = known.spread(column), [one for one in compared if one.column is column]
+        if column.unchanged is not None:
+            if not all(map(matches_unchanged, parts)):
+                return True
+            continue
         values = [_values(one) for one in parts if one.operator in _EQUALITIES]
         if not all(spread.knows(some) for some in values):
             return True

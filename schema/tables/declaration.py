@@ -42,9 +42,17 @@ class _Stored(NamedTuple):
     merged: bool
     may_hide: bool
     shown: bool
+    unchanged: tuple[object] | None = None
 
 
-def column(description: str, stored: str | None = None, *, merged: bool = False, may_hide: bool = False) -> Any:
+def column(
+    description: str,
+    stored: str | None = None,
+    *,
+    merged: bool = False,
+    may_hide: bool = False,
+    unchanged: tuple[object] | None = None,
+) -> Any:
     """A field that holds a column.
 
     Args:
@@ -52,8 +60,9 @@ def column(description: str, stored: str | None = None, *, merged: bool = False,
         stored: the column's name in the database; None if the value is computed.
         merged: whether changes through this API decide its value.
         may_hide: whether a deployment may leave it out of the schema.
+        unchanged: in a tuple, its value in a row that was never changed; None if that depends on the row.
     """
-    return _stored(_Stored(stored, merged, may_hide, shown=True), description)
+    return _stored(_Stored(stored, merged, may_hide, shown=True, unchanged=unchanged), description)
 
 
 def unseen(stored: str) -> Any:
@@ -108,7 +117,9 @@ def has_table(
     def decorate(kind: type[_R]) -> type[_R]:
         definition = get_object_definition(kind, strict=True)
         columns = tuple(
-            Column(field.python_name, stored.name, _kind_of(field.type), stored.merged, stored.may_hide)
+            Column(
+                field.python_name, stored.name, _kind_of(field.type), stored.merged, stored.may_hide, stored.unchanged
+            )
             for field in definition.fields
             if (stored := field.metadata.get(_COLUMN)) is not None
         )

@@ -45,7 +45,7 @@ class OrderEstimates(Estimates[Orders]):
         """
         of_status = tuple(term for term in conditions if columns_in((term,)) == _STATUS)
         others = tuple(term for term in conditions if columns_in((term,)) != _STATUS)
-        if not of_status or matches_nothing(conditions):
+        if not of_status or matches_nothing(conditions) or _reads_changes(conditions):
             return await super().count(conditions)
 
         async def estimate(connection: ReadConnection[Orders]) -> tuple[int, float, Orders] | None:
@@ -64,12 +64,21 @@ class OrderEstimates(Estimates[Orders]):
             moves = await self._status_moves(orders.overlay is not None)
         return max(0, round(as_synced + share * sum(_effect(move, of_status) for move in moves)))
 
+    def source_of(self, source: Orders, conditions: Conditions) -> Orders:
+        """The orders as the planner knows them: with the overlay only for conditions on what changes alone decide."""
+        return source.whole() if _reads_changes(conditions) else source.as_synced()
+
     async def _read_status_moves(self, has_overlay: bool) -> Sequence[tuple[str | None, str, int]]:  # noqa: FBT001 # the cache's key
         """The number of orders in the overlay for each pair of synced status and status set."""
         if not has_overlay:
             return ()
         rows = await self.reader_of(()).fetch(self.engines.aggregates, overlay_counts_statement)
         return [(row[0], row[1], row[2]) for row in rows]
+
+
+def _reads_changes(conditions: Conditions) -> bool:
+    """Whether there are conditions on columns that only changes through this API give a value."""
+    return any(column.unchanged is not None for column in columns_in(conditions))
 
 
 def _effect(move: tuple[str | None, str, int], of_status: Conditions) -> int:

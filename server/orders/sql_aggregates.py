@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
+from schema.ports.ways import Way
 from server.db.driver import Compiled
 from server.tables.sql.conditions import conditions_of, where
 from server.tables.sql.counts import regclass
@@ -51,9 +52,10 @@ def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> 
 
 def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
+    orders = orders.read(shape.way)
     travel = order_by(orders, shape.ordering, way=shape.way)
     size, skipped = limit(shape.size + 1), sa.bindparam("skipped", type_=sa.BigInteger())
-    if not any(column.merged for column in shape.columns):
+    if shape.way is not Way.CHANGED and not any(column.merged for column in shape.columns):
         # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
         page = (
             sa.select(orders.synced)

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
 
 from schema.orders.types import ORDERS
+from schema.ports.unchanged import match_only_changed
 from schema.ports.values import columns_in
+from schema.ports.ways import Way
 from server.tables.source import Source, as_text
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from schema.ports.columns import Column
     from schema.ports.values import Conditions
+    from server.tables.source import Others
 
 # The columns that need the overlay.
 _OVERLAY_COLUMNS: Final = frozenset(column for column in ORDERS.columns if column.merged)
@@ -30,17 +33,45 @@ class Orders(Source):
     The overlay is probed row by row, through its primary key, from a LATERAL that PostgreSQL cannot flatten (OFFSET 0).
     Each row that a page reads costs the same, at any depth, in any order, and whatever the statistics say. A plain LEFT
     JOIN may become a merge that reads the overlay from its beginning, or a hash that reads all of it for one page.
-    Statements that read all orders use `whole()`, which joins plainly.
+    Statements that read all orders use `whole()`, which joins plainly. Where only orders whose status was changed here
+    can match, a page begins at the overlay, and probes the synced table in the same way.
     """
 
-    def __init__(self, synced: NamedFromClause, overlay: sa.Table | None, *, joins_whole: bool = False) -> None:
+    def __init__(
+        self,
+        synced: NamedFromClause,
+        overlay: sa.Table | None,
+        *,
+        joins_whole: bool = False,
+        only_changed: bool = False,
+    ) -> None:
         super().__init__(ORDERS, synced)
         self.overlay = overlay
         self._joins_whole = joins_whole
+        self._only_changed = only_changed
+
+    def beside(self, others: Others) -> Orders:
+        """The same orders, for statements that compare rows of other tables too."""
+        # Not a copy: what this one has composed knows no others.
+        same = Orders(self.synced, self.overlay, joins_whole=self._joins_whole, only_changed=self._only_changed)
+        same.others = others
+        return same
 
     def whole(self) -> Orders:
         """The same orders, for a statement that reads all of them."""
         return Orders(self.synced, self.overlay, joins_whole=True).beside(self.others)
+
+    def read(self, way: Way) -> Orders:
+        """The same orders, for a page that is read in this way."""
+        return self._changed if way is Way.CHANGED else self
+
+    @cached_property
+    def _changed(self) -> Orders:
+        if self.overlay is None:
+            return self
+        probe = sa.select(self.synced).where(self._key == self.overlay.c.o_orderkey)
+        probed = probe.offset(sa.literal_column("0")).correlate(self.overlay).lateral(self.synced.name)
+        return Orders(probed, self.overlay, only_changed=True).beside(self.others)
 
     def among(self, synced_rows: sa.Subquery) -> Orders:
         """Only the orders with these synced rows, which have all columns."""
@@ -56,17 +87,25 @@ class Orders(Source):
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression; those of the status are merged."""
+        if self._only_changed and self.overlay is not None and column is ORDERS["order_key"]:
+            # The same value, in the order of the overlay's primary key.
+            return self.overlay.c.o_orderkey
         if column in _OVERLAY_COLUMNS or column is ORDERS["synced_status"]:
             return self._merged[column]
         return super().column(column)
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
+        overlay = self._joined_overlay
+        if self._only_changed and overlay is not None:
+            return overlay.join(self.synced, sa.true())
         wanted = {*columns, *columns_in(conditions)}
-        if self._joined_overlay is None or not wanted & _OVERLAY_COLUMNS:
+        if overlay is None or not wanted & _OVERLAY_COLUMNS:
             return self.synced
-        on = self._key == self._joined_overlay.c.o_orderkey if self._joins_whole else sa.true()
-        return self.synced.outerjoin(self._joined_overlay, on)
+        if not self._joins_whole:
+            return self.synced.outerjoin(overlay, sa.true())
+        on = self._key == overlay.c.o_orderkey
+        return self.synced.join(overlay, on, isouter=not match_only_changed(conditions))
 
     @property
     def _key(self) -> sa.ColumnElement[Any]:
@@ -74,7 +113,7 @@ class Orders(Source):
 
     @cached_property
     def _joined_overlay(self) -> sa.FromClause | None:
-        if self.overlay is None or self._joins_whole:
+        if self.overlay is None or self._joins_whole or self._only_changed:
             return self.overlay
         probe = sa.select(self.overlay).where(self.overlay.c.o_orderkey == self._key)
         return probe.offset(sa.literal_column("0")).correlate(self.synced).lateral("overlay")

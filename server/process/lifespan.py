@@ -248,7 +248,7 @@ def _ease_collection() -> None:
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
     table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
-    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name)
+    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name, changes=tables.schema)
     table.looked_up = measurement.renew
     return table, measurement
 

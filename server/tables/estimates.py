@@ -47,11 +47,15 @@ class Estimates(Generic[S]):
         reader = self.reader_of(conditions)
         return await reader.run(self.engines.pages, lambda connection: self.estimated(connection, conditions))
 
+    def source_of(self, source: S, conditions: Conditions) -> Source:  # noqa: ARG002 # for tables with an overlay
+        """The rows that the planner estimates."""
+        return source
+
     async def estimated(self, connection: ReadConnection[S], conditions: Conditions) -> int | None:
         """The estimate on this connection."""
         source = await connection.source()
         known = await connection.rows(statistics_known_statement(source))
         if not (known and known[0][0]):
             return None
-        plans = await connection.rows(estimate_statement(source.as_synced(), conditions))
+        plans = await connection.rows(estimate_statement(self.source_of(source, conditions), conditions))
         return int(plans[0][0][0]["Plan"]["Plan Rows"])

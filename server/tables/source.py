@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from schema.ports.columns import Column, Table
     from schema.ports.values import Conditions
+    from schema.ports.ways import Way
 
 
 class Others(Protocol):
@@ -37,9 +37,9 @@ class Source:
         self.synced = synced
         self.others: Others = {}
 
-    def beside(self, others: Others) -> Self:
+    def beside(self, others: Others) -> Source:
         """The same rows, for statements that compare rows of other tables too: of these, by the names of the tables."""
-        same = copy.copy(self)
+        same = Source(self.table, self.synced)
         same.others = others
         return same
 
@@ -56,8 +56,8 @@ class Source:
         """The same rows, for a statement that reads all of them."""
         return self
 
-    def as_synced(self) -> Source:
-        """The same rows as the database's own statistics know them."""
+    def read(self, way: Way) -> Source:  # noqa: ARG002 # for tables with an overlay
+        """The same rows, for a page that is read in this way."""
         return self
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:  # noqa: ARG002 # for tables with more than one part

@@ -53,6 +53,7 @@ def json_page_statement(source: Source, shape: Shape, templates: tuple[Template,
     are wanted, the sort value and the key of the first and the last row on the page follow, in the direction of
     travel.
     """
+    source = source.read(shape.way)
     texts = [_row(source, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
     ordering = shape.ordering
     outermost = (ordering.column, *ordering.table.key) if ends else ()

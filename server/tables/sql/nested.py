@@ -61,7 +61,7 @@ def nested_page_statement(
     row is behind. Then come, for each template, the number of rows that it could write, and their text. If the ends
     are wanted, the sort value and the key of the first and the last row on the page follow.
     """
-    source, ordering = sources[shape.ordering.table.name], shape.ordering
+    source, ordering = sources[shape.ordering.table.name].read(shape.way), shape.ordering
     rows = RelatedRows(Names(sources, below), source)
     texts = [rows.text(rows.row, template.parts, ordering) for template in templates]
     outermost = (ordering.column, *ordering.table.key) if ends else ()

@@ -61,6 +61,7 @@ def page_statement(source: Source, shape: Shape, columns: Sequence[Column]) -> s
     If the shape looks back, each row begins with whether any row is behind, and with `present`. A page without rows
     is then one row in which `present` is null.
     """
+    source = source.read(shape.way)
     selected = [source.column(column).label(column.name) for column in columns]
     if not shape.look_back:
         return rows_of(source, shape, columns, selected or [sa.literal_column("1").label("nothing")])

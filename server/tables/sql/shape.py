@@ -91,11 +91,13 @@ class Shape(NamedTuple):
     @property
     def by_values(self) -> bool:
         """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
-        if self.way is Way.SERVED or not self.terms:
-            return False
-        if any(isinstance(term, AnyOf | Not | OfRelated) for term in self.terms):
+        if self.way is Way.CHANGED:
             return True
-        return any(column is not self.ordering.column and not column.merged for column in self.columns)
+        return self.way is not Way.SERVED and any(
+            not column.merged and (column is not self.ordering.column or isinstance(term, AnyOf | Not | OfRelated))
+            for term in self.terms
+            for column in columns_of((term,))
+        )
 
     @property
     def descends(self) -> bool:
