@@ -112,7 +112,10 @@ def _way_of_all(
     plain = _plain(others)
     planned = _PLANNED if plain else 0.0
     sorted_ = planned + _read(conditions, known) + skipped
-    if not known.has_index(sort):
+    # Related rows are looked up for each row that is passed.
+    if not known.has_index(sort) or not all(
+        known.others(related.table).has_index(related.there) for related in related_in(others)
+    ):
         return Found(Way.SORTED, sorted_)
     # All rows within the bounds in the index; and those until the page is full, if no column depends on another.
     all_ = known.rows * _share(bounds, known)

@@ -23,8 +23,9 @@ MAX_PATTERN_CHARACTERS: Final = 1_000
 # Objects within one another in a filter, and the comparisons and objects in all of it.
 MAX_DEPTH: Final = 8
 MAX_CONDITIONS: Final = 100
-# Conditions on related rows within one another: each multiplies the rows that are read.
+# Conditions on related rows within one another, and in all of a filter: each joins another table.
 MAX_RELATIONS: Final = 3
+MAX_RELATED: Final = 10
 # The attribute of an input by which an operator compares.
 OPERATORS: Final[Mapping[str, Operator]] = {
     "eq": Operator.EQ,
@@ -89,10 +90,11 @@ def none_of(conditions: Conditions) -> Conditions:
 class _Filter:
     """One filter, whose conditions are counted while they are read."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "_left_related")
 
     def __init__(self) -> None:
         self._left = MAX_CONDITIONS
+        self._left_related = MAX_RELATED
 
     def conditions(self, table: Table, given: Any, place: str, depth: int, relations: int = 0) -> Conditions:
         """The conditions on a table of an object at a place in the filter."""
@@ -138,6 +140,7 @@ class _Filter:
         for name, part in parts.items():
             if part:
                 self._count(place)
+                self._count_related(place)
                 within = f"{place}.{name}" if name else place
                 term = related(table, relation, self.conditions(target, part, within, depth + 1, relations))
                 yield Not((term,)) if name == NONE else term
@@ -149,6 +152,14 @@ class _Filter:
                 self._count(place)
                 named = f"{place}.{to_camel_case(name.rstrip('_'))}"
                 yield _comparison(column, operator, value, named, any_case=not getattr(given, "case_sensitive", None))
+
+    def _count_related(self, place: str) -> None:
+        self._left_related -= 1
+        if self._left_related < 0:
+            raise InputError(
+                Reason.TOO_MANY_VALUES,
+                f"The filter has more than {MAX_RELATED} conditions on related rows; `{place}` is one too many.",
+            )
 
     def _count(self, place: str) -> None:
         self._left -= 1

@@ -17,7 +17,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from schema.scalars import BigInt
 from schema.tables.arguments import MAX_LIST_VALUES
-from schema.tables.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_RELATIONS
+from schema.tables.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_RELATED, MAX_RELATIONS
 from schema.tables.declaration import is_shown, relates
 from schema.tables.registry import REGISTERED
 
@@ -146,8 +146,8 @@ def _about_related(relation: Relation, field: StrawberryField) -> str:
 _SOME: Final = "At least one of them matches. With an empty object `{}` there only has to be one."
 _NONE: Final = "None of them matches. With an empty object `{}` there has to be none."
 _RELATED: Final = (
-    "Fast if an index finds the few that match, or if so many match that a page is soon full. At most "
-    f"{MAX_RELATIONS} such conditions may be nested."
+    "Fast if an index finds the few that match, or if so many match that a page is soon full. Such conditions may be "
+    f"nested {MAX_RELATIONS} deep, with {MAX_RELATED} altogether."
 )
 _COMBINED: Final = (
     "All conditions must hold; those that contradict one another match nothing. A condition that is absent, `null` or "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from schema.ports.values import AnyOf, Not, OfRelated, Operator, comparisons_in
+from schema.ports.ways import Way
 from server.tables.catalog.column_types import AsText, BlankPadded
 from server.tables.source import as_text
 from server.tables.sql.shape import columns_of
@@ -63,8 +64,9 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
         name = f"{shape.prefix}condition_{next(numbers)}"
         return _compared(of, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
 
-    found = [_in_sql(source, term, compare) for term in shape.terms]
     within = shape.ordering.within
+    writer = _Writer(compare, one_by_one=within is not None or shape.way is not Way.SORTED)
+    found = [writer.term(source, term) for term in shape.terms]
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
         found.append(source.column(within) == sa.literal_column(parent))
@@ -80,40 +82,49 @@ def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]
             of, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
         )
 
-    return [_in_sql(source, term, compare) for term in conditions]
+    writer = _Writer(compare, one_by_one=False)
+    return [writer.term(source, term) for term in conditions]
 
 
-def _in_sql(source: Source, term: Any, compare: Compare) -> sa.ColumnElement[bool]:
-    """A term in SQL, with its comparisons from left to right."""
-    if isinstance(term, AnyOf):
-        return sa.or_(sa.false(), *(_all_of(source, terms, compare) for terms in term.alternatives))
-    if isinstance(term, Not):
-        if len(term.conditions) == 1 and isinstance(term.conditions[0], OfRelated):
-            # PostgreSQL joins NOT EXISTS, but looks again for each row in any other form of it.
-            return sa.not_(_exists(source, term.conditions[0], compare))
-        # Also where the comparisons are null: a row without a value is one that does not match.
-        return _all_of(source, term.conditions, compare).self_group().is_not(sa.true())
-    if isinstance(term, OfRelated):
-        return _exists(source, term, compare)
-    return compare(source, term)
+class _Writer(NamedTuple):
+    """Writes terms in SQL, with their comparisons from left to right.
 
+    Attributes:
+        compare: writes a comparison.
+        one_by_one: whether related rows are looked up for each row, by their index. Otherwise PostgreSQL may also begin
+            at the related rows, or join both tables.
+    """
 
-def _all_of(source: Source, terms: Iterable[Any], compare: Compare) -> sa.ColumnElement[bool]:
-    return sa.and_(sa.true(), *(_in_sql(source, term, compare) for term in terms))
+    compare: Compare
+    one_by_one: bool
 
+    def term(self, source: Source, term: Any) -> sa.ColumnElement[bool]:
+        """A term on the rows of a source."""
+        if isinstance(term, AnyOf):
+            return sa.or_(sa.false(), *(self._all(source, terms) for terms in term.alternatives))
+        if isinstance(term, Not):
+            if len(term.conditions) == 1 and isinstance(term.conditions[0], OfRelated):
+                # In any other form than NOT EXISTS, PostgreSQL would not join the tables.
+                return sa.not_(self._exists(source, term.conditions[0]))
+            # Also where the comparisons are null: a row without a value is one that does not match.
+            return self._all(source, term.conditions).self_group().is_not(sa.true())
+        return self._exists(source, term) if isinstance(term, OfRelated) else self.compare(source, term)
 
-def _exists(source: Source, term: OfRelated, compare: Compare) -> sa.ColumnElement[bool]:
-    """Whether a row of another table belongs to the source's row, and matches."""
-    other = source.others[term.table.name].again()
-    return sa.exists(
-        sa.select(sa.literal_column("1"))
-        .select_from(other.rows(columns_of(term.conditions)))
-        .where(
-            other.column(term.there) == source.column(term.here),
-            *(_in_sql(other, one, compare) for one in term.conditions),
+    def _all(self, source: Source, terms: Iterable[Any]) -> sa.ColumnElement[bool]:
+        return sa.and_(sa.true(), *(self.term(source, term) for term in terms))
+
+    def _exists(self, source: Source, term: OfRelated) -> sa.ColumnElement[bool]:
+        """Whether a row of another table belongs to the source's row, and matches."""
+        other = source.others[term.table.name].again()
+        same = other.column(term.there) == source.column(term.here)
+        found: sa.Select[Any] = (
+            sa.select(sa.literal_column("1"))
+            .select_from(other.rows(columns_of(term.conditions)))
+            .where(same, *(self.term(other, one) for one in term.conditions))
+            .correlate(source.synced)
         )
-        .correlate(source.synced)
-    )
+        # PostgreSQL does not pull up a subquery with an OFFSET. To fill a short page it might read all related rows.
+        return sa.exists(found.offset(sa.literal_column("0")) if self.one_by_one else found)
 
 
 def _values(condition: Condition) -> dict[str, Any]:
