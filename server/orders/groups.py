@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from async_lru import alru_cache
 
 from schema.ports.groups import Group, Groups
-from schema.ports.values import PriceStats
+from schema.ports.values import PriceStats, related_in
 from schema.tables.registry import ORDERS_NAME
 from server.orders.sql_groups import groups_statement
 from server.tables.catalog.served import Sources
@@ -50,7 +50,7 @@ class SqlOrderGroups:
 
     async def _read(self, request: GroupRequest) -> Groups:
         as_of = datetime.now(UTC)
-        if request.tables:
+        if request.tables or any(related_in(request.conditions)):
             rows = await self._together.fetch(
                 self._pool,
                 lambda sources: groups_statement(cast("Orders", sources[ORDERS_NAME]), sources, request),

@@ -135,6 +135,14 @@ class EnsureIndexesInput:
     """The input of ensureIndexes."""
 
     table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_ALL_SERVED}.")
+    text: bool = strawberry.field(
+        default=False,
+        description=(
+            "Also build indexes of trigrams for the texts that `contains` filters by, and create the extension pg_trgm "
+            "that they need. They serve pieces of three letters or digits and more, unless `caseSensitive` is true. "
+            "They take more storage than others, and slow each sync down."
+        ),
+    )
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
