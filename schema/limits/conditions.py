@@ -14,7 +14,7 @@ from strawberry.utils.str_converters import to_camel_case
 from schema.ports.values import Condition, Operator, Ordering
 from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, NONE, OPERATORS, SOME, any_of, none_of, related
 from schema.tables.declaration import stored_values
-from schema.tables.registry import REGISTERED, referred_to
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,13 +93,6 @@ def asked_ordering(table: Table, given: Any, *, within: Column | None = None) ->
 def names_of_filters(table: Table) -> Mapping[str, Column]:
     """The columns that pages of a table can be filtered by, by their names in the schema."""
     return _filters(table)
-
-
-@cache
-def served_filters(table: Table) -> tuple[str, ...]:
-    """The names of the filters whose index `ensureIndexes` builds, in the order of the table's sorts and relations."""
-    indexed = {*table.sorts, *referred_to(table)}
-    return tuple(name for name, column in _filters(table).items() if column in indexed)
 
 
 @cache

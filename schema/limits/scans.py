@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.limits.arguments import filled
-from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters, served_filters
+from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters
 from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
 from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.types import ORDERS
 from schema.ports.values import columns_in, related_in
 from schema.ports.ways import time_of_count, time_of_count_within, way_of
 from schema.tables.fields import Reads, roots_of
+from schema.tables.indexes import served_filters
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from schema.errors import InputError, Reason
 from schema.orders.types import Order
 from schema.scalars import BigInt  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.tables.arguments import SortDirection, check_list_length
-from schema.tables.filters import INDEXED, filter_of
+from schema.tables.filters import CHANGED, INDEXED, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,10 @@ class OrderOrder:
         "customer_key": INDEXED,
         "order_date": INDEXED,
         "total_price": INDEXED,
+        "status_version": CHANGED,
+        "status_updated_at": CHANGED,
+        "status_updated_by": CHANGED,
+        "status_superseded": CHANGED,
     },
     named={
         "order_key": "OrderKeyFilter",

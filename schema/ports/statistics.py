@@ -70,10 +70,13 @@ class Spread:
 
     def between(self, low: float, high: float) -> float:
         """About the share of the rows with values between two places; 1 if that is unknown."""
-        if len(self.bounds) < _ENDS:
+        if len(self.bounds) < _ENDS and not self.places:
             return 1.0
         common = sum(share for place, share in self.places if low <= place <= high)
         others = 1.0 - sum(share for _, share in self.places)
+        if len(self.bounds) < _ENDS:
+            # All of the others may lie between them.
+            return min(1.0, common + others)
         return min(1.0, common + others * (self._below(high) - self._below(low)) + self.each)
 
     def _below(self, place: float) -> float:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F")
 
 INDEXED: Final = "Fast if the table has the indexes that `ensureIndexes` builds."
+CHANGED: Final = "Fast where only orders that were changed through this API can match: then no other order is read."
 UNINDEXED: Final = "Not indexed: on a large table, combine it with an indexed condition, or the query may time out."
 _LISTED: Final = f"at most {MAX_LIST_VALUES:,}"
 _OPERATORS: Final[Mapping[str, str]] = {

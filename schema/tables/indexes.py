@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
+
+from strawberry.utils.str_converters import to_camel_case
 
 from schema.ports.columns import Kind
 from schema.tables.declaration import stored_values
-from schema.tables.registry import REGISTERED
+from schema.tables.registry import REGISTERED, referred_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -57,6 +60,13 @@ def text_indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
 def has_text(table: Table, column: Column) -> bool:
     """Whether a column of a table is stored free text, and not one of a few values."""
     return column.kind is Kind.TEXT and column.stored is not None and not stored_values(column, table)
+
+
+@cache
+def served_filters(table: Table) -> tuple[str, ...]:
+    """The names in the schema of the filters whose index `ensureIndexes` builds, in the order of the filters."""
+    indexed = {*table.sorts, *referred_to(table)}
+    return tuple(to_camel_case(column.name) for column in table.filters if column in indexed)
 
 
 def _indexes(table: Table, served: Collection[Table]) -> Iterator[NeededIndex]:

@@ -13,6 +13,7 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLNullableType,
+    get_named_type,
     is_required_input_field,
 )
 
@@ -60,8 +61,13 @@ _WORDS: Final = (
     "ann@example.com",
     "🦀 no such",
     "local",
+    "clerk#",
+    "1",
+    "%",
+    "_",
 )
 _NAMES: Final = ("orders-pg", "main", "catalog.public.orders_synced", "", "no such name", "Order", "Node", "Nothing")
+_WITHIN_ITSELF: Final = 0.1
 _DECIMALS: Final = ("100.00", "173665.47", "0", "-0.01", "99999.99", "50000", "100", "0.1", "7.0")
 _DAYS: Final = ("1996-01-02", "1992-02-29", "0001-01-01", "9999-12-31", "1995-07-15")
 _BAD_DAYS: Final = ("1996-02-30", "19960102", "10000-01-01", "")
@@ -208,7 +214,9 @@ class Values:
         return {
             name: self._part(field.type, (f"{wanted.name}.{name}", None))
             for name, field in wanted.fields.items()
-            if is_required_input_field(field) or random.random() < share
+            if is_required_input_field(field)
+            # A filter within a filter is rarer, or it would not end.
+            or random.random() < (_WITHIN_ITSELF if get_named_type(field.type) is wanted else share)
         }
 
     def _scalar(self, kind: str, purpose: Purpose) -> Any:
