@@ -47,13 +47,6 @@ def indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
     return [index for table in tables for index in _indexes(table, tables)]
 
 
-@cache
-def served_filters(table: Table) -> tuple[str, ...]:
-    """The names in the schema of the filters whose index `ensureIndexes` builds, in the order of the filters."""
-    indexed = {*table.sorts, *referred_to(table)}
-    return tuple(to_camel_case(column.name) for column in table.filters if column in indexed)
-
-
 def text_indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
     """The indexes of trigrams that the filter `contains` can use: of each text that a filter of a table compares."""
     return [
@@ -67,6 +60,13 @@ def text_indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
 def has_text(table: Table, column: Column) -> bool:
     """Whether a column of a table is stored free text, and not one of a few values."""
     return column.kind is Kind.TEXT and column.stored is not None and not stored_values(column, table)
+
+
+@cache
+def served_filters(table: Table) -> tuple[str, ...]:
+    """The names in the schema of the filters whose index `ensureIndexes` builds, in the order of the filters."""
+    indexed = {*table.sorts, *referred_to(table)}
+    return tuple(to_camel_case(column.name) for column in table.filters if column in indexed)
 
 
 def _indexes(table: Table, served: Collection[Table]) -> Iterator[NeededIndex]:
