@@ -151,6 +151,32 @@ query StatsByStatus {
 `,
   },
   {
+    query: `# A year by month and status, in one field. Orders can be
+# grouped by one or two values; "truncated" says whether
+# there are more groups than "first".
+query YearByMonthAndStatus {
+  orderGroups(
+    by: [ORDER_MONTH, STATUS]
+    filter: { orderDate: { gte: "1996-01-01", lt: "1997-01-01" } }
+    orderBy: { field: KEYS, direction: ASC }
+    first: 100
+  ) {
+    groups {
+      orderMonth
+      status
+      count
+      totalPrice {
+        sum
+        average
+      }
+    }
+    truncated
+    asOf
+  }
+}
+`,
+  },
+  {
     query: `# How old the synced rows of a page are. Without a
 # Lakebase the freshness is null. Select it alone (here
 # as "now"), and the database sleeps on.
