@@ -99,6 +99,7 @@ async def shell_context(settings: Settings) -> AsyncIterator[Context]:
         principal=_SHELL,
         tables=graph.store,
         orders=orders,
+        groups=graph.groups,
         new_lookup=graph.new_lookup,
         statuses=_UNUSED,
         history=history,

@@ -10,6 +10,8 @@ from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
+from server.orders.groups import SqlOrderGroups
+from server.tables.catalog.locks import LockWatch
 from server.tables.catalog.served import ServedTables, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
@@ -70,6 +72,10 @@ class Graph:
         }
         for name, table in self._tables.items():
             table.looked_up = self._measured[name].renew
+        locks = LockWatch(
+            {table.definition.qualified_name: table.note_locked for table in self._tables.values()},
+            (engines.pages, engines.aggregates),
+        )
         self._health = {name: TableHealth(readiness) for name in self._tables}
         self._lookups: dict[str, Lookup[Any]] = {ORDERS_NAME: orders_table, **self._tables}
         self._together = ServedTables(self._lookups)
@@ -78,14 +84,16 @@ class Graph:
             **{
                 name: ServedTable(
                     engines,
-                    Reader(table, self._health[name], replicas),
+                    Reader(table, self._health[name], replicas, locks=locks),
                     aggregate_ttl=_COUNTS_SECONDS,
                     statistics=self._measured[name].statistics,
                 )
                 for name, table in self._tables.items()
             },
         }
-        self.store = SqlTableStore(self._served, Reader(self._together, TableHealth(readiness), replicas))
+        together = Reader(self._together, TableHealth(readiness), replicas, locks=locks)
+        self.store = SqlTableStore(self._served, together)
+        self.groups = SqlOrderGroups(engines, orders.reader, together, aggregate_ttl=orders.aggregate_ttl)
 
     def through(self, pool: Pool) -> tuple[SqlTableStore, Callable[[], SqlRowLookup]]:
         """The same tables, read through another pool, and never from a replica: a store, and what makes lookups.

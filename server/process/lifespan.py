@@ -137,7 +137,6 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
                 epoch=history.epoch,
             )
-            stack.push_async_callback(writer.close)
             feed = PostgresFeed(
                 lambda: connect_feed(settings, database),
                 history,
@@ -150,6 +149,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                writer.close,
                 exports.pool.dispose,
                 measurement.close,
                 graph.close,
@@ -171,6 +171,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
+            administering.start()
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
             for pool in (*engines.all, exports.pool):
@@ -195,6 +196,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 operations_at_work=administering.states,
                 memory=lambda: (resident_bytes(), guard.limit_bytes),
                 ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
+                scraped=administering.look_at_syncs,
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
@@ -218,6 +220,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     principal=NOBODY,
                     tables=graph.store,
                     orders=orders,
+                    groups=graph.groups,
                     new_lookup=graph.new_lookup,
                     statuses=writer,
                     history=history,
@@ -228,6 +231,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     charge=note_cost,
                     renew=authentication.renewed,
                     statistics=graph.statistics,
+                    freshness=administering.freshness,
                 ),
             }
 
@@ -252,7 +256,7 @@ def _ease_collection() -> None:
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
     table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
-    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name)
+    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name, changes=tables.schema)
     table.looked_up = measurement.renew
     return table, measurement
 

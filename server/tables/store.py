@@ -166,7 +166,7 @@ class SqlTableStore:
         if ends and min(read, request.size):
             both = found[2 * len(templates) :]
             first, last = both[: len(both) // 2], both[len(both) // 2 :]
-            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
+            outermost = [_place(first, request), _place(last, request)]
             if request.backward:
                 outermost.reverse()
         return JsonPage(tuple(texts), read > request.size, any_behind, *outermost)
@@ -198,7 +198,7 @@ class SqlTableStore:
         outermost: list[Any] = [None, None]
         if ends and size:
             first, last = found[width : (width + len(found)) // 2], found[(width + len(found)) // 2 :]
-            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
+            outermost = [_place(first, request), _place(last, request)]
         texts = tuple(text or "" for text in found[1:width:2])
         return JsonPage(texts, read > request.size, any_behind, *outermost)
 
@@ -270,6 +270,12 @@ class SqlTableStore:
 def _by_key(rows: Sequence[Any], width: int) -> dict[Key, tuple[str | None, ...]]:
     """What follows the key in each row, by the key."""
     return {row[:width]: row[width:] for row in map(tuple, rows)}
+
+
+def _place(values: Sequence[Any], request: PageRequest) -> tuple[tuple[Any, ...], Key]:
+    """The sort values and the key of a row at an end of a page."""
+    sorts = len(request.ordering.keys)
+    return tuple(values[:sorts]), tuple(values[sorts:])
 
 
 def _rows_read(rows: Sequence[Any]) -> int:

@@ -71,12 +71,12 @@ def nested_page_statement(
 
     The row begins with the number of rows read (the page's size and one more, if there are as many), and whether any
     row is behind. Then come, for each template, the number of rows that it could write, and their text. If the ends
-    are wanted, the sort value and the key of the first and the last row on the page follow.
+    are wanted, the sort values and the key of the first and the last row on the page follow.
     """
-    source, ordering = sources[shape.ordering.table.name], shape.ordering
+    source, ordering = sources[shape.ordering.table.name].read(shape.way), shape.ordering
     rows = RelatedRows(Names(sources, below), source)
     texts = [rows.text(rows.row, template.parts, ordering) for template in templates]
-    outermost = (ordering.column, *ordering.table.key) if ends else ()
+    outermost = ordering.columns if ends else ()
     by = [rows.row.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
     found = page_rows(source, shape, rows.row.columns, counted=True)
     page = rows.page(found, texts, by, counted=True)
