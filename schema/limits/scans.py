@@ -17,7 +17,7 @@ from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.groups import MAX_KEYS, OrderGroupBy, column_of
 from schema.orders.types import ORDERS
 from schema.ports.groups import GroupKey
-from schema.ports.values import columns_in, related_in
+from schema.ports.values import Condition, Operator, columns_in, comparisons_in, related_in
 from schema.ports.ways import time_of_count, time_of_count_within, time_of_groups, way_of
 from schema.tables.fields import Reads, roots_of
 from schema.tables.indexes import served_filters
@@ -236,6 +236,12 @@ def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> 
             f"No index serves the condition on {' and '.join(names)}: add a narrow one on "
             f"{', '.join(others)} or {last}."
         )
+    if not all(isinstance(term, Condition) for term in conditions):
+        yield "No index serves conditions within `or` and `not`."
+    for condition in comparisons_in(conditions):
+        if condition.operator is Operator.STARTS_WITH_IN_ANY_CASE and known.has_index(condition.column):
+            name = to_camel_case(condition.column.name)
+            yield f"An index serves `startsWith` on `{name}` with `caseSensitive: true`."
 
 
 def _advice_within(within: Column, known: TableStatistics) -> Iterator[str]:

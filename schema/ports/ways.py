@@ -100,9 +100,12 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
     find = _way_from_overlay if ordering.first.merged else _way_of_all
     found = find(conditions, ordering, size, known, skipped=skipped)
     if conditions and match_only_changed(conditions):
+        if known.rows == 0:
+            return Found(Way.CHANGED, 0.0)
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        begins_there = known.rows == 0 or ordering.first.merged
-        return changed if begins_there or changed.microseconds <= found.microseconds else found
+        if ordering.first.merged:
+            return changed
+        return min(changed, found, key=lambda one: one.microseconds)
     return found
 
 

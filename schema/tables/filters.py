@@ -37,7 +37,7 @@ UNINDEXED: Final = "Not indexed: on a large table, combine it with an indexed co
 _LISTED: Final = f"at most {MAX_LIST_VALUES:,}"
 _OPERATORS: Final[Mapping[str, str]] = {
     "eq": "Equal to this.",
-    "ne": "Has a value, and another one than this.",
+    "ne": "Has a value other than this.",
     "in_": f"Equal to one of these values, {_LISTED}. An empty list matches nothing.",
     "not_in": f"Has a value that is none of these, {_LISTED}. An empty list matches whatever has a value.",
     "gt": "Greater than this.",
@@ -66,8 +66,7 @@ _CONTAINS: Final = (
 _STARTS_WITH: Final = f"Starts with this text, of at most {MAX_PATTERN_CHARACTERS:,} characters."
 _CASE_SENSITIVE: Final = (
     "Whether capital and small letters are different for `contains` and `startsWith` beside it. If not, both texts are "
-    "compared as PostgreSQL's `lower` writes them. The index of a text that pages are sorted by serves `startsWith` if "
-    "they are."
+    "compared as PostgreSQL's `lower` writes them. If so, `startsWith` is fast on a field that pages can be sorted by."
 )
 # The names of inputs that serve any column of a kind.
 _NAMES: Final[Mapping[object, str]] = {
@@ -112,7 +111,7 @@ def filter_of(
         parts["or_"] = list[own] | None, "One of these must match. An empty list matches nothing."  # type: ignore[valid-type] # as above
         parts["not_"] = (
             own | None,
-            "This must not match. An empty object `{}` matches everything, so `not: {}` nothing.",
+            "This must not match. Rows without a value in a compared field are found, too. `not: {}` matches nothing.",
         )
         return _input(kind, parts, f"{description} {_COMBINED}", relations)
 
