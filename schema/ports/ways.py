@@ -103,9 +103,7 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
         if known.rows == 0:
             return Found(Way.CHANGED, 0.0)
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        if ordering.first.merged:
-            return changed
-        return min(changed, found, key=lambda one: one.microseconds)
+        return changed if ordering.first.merged or changed.microseconds <= found.microseconds else found
     return found
 
 
