@@ -9,7 +9,7 @@ from typing import Any
 import strawberry
 
 from schema.scalars import BigInt  # noqa: TC001 # as above
-from schema.tables.arguments import SortDirection
+from schema.tables.arguments import DIRECTION, NULLS, SortDirection, SortNulls
 from schema.tables.declaration import column, has_table, unseen
 from schema.tables.fields import root_page, root_row, to_many, to_one
 from schema.tables.filters import INDEXED, filter_of
@@ -90,17 +90,18 @@ class CustomerSortField(Enum):
     ACCOUNT_BALANCE = strawberry.enum_value("account_balance", description="By the balance of the customer's account.")
 
 
-@strawberry.input(description="How to sort customers. A cursor is valid only for the `orderBy` it was issued for.")
+@strawberry.input(
+    description="A field to sort customers by. A cursor is valid only for the whole `orderBy` it was issued for."
+)
 class CustomerOrderBy:
-    """The orderBy argument."""
+    """One of the orderBy argument."""
 
     field: CustomerSortField | None = strawberry.field(
         default=CustomerSortField.CUSTOMER_KEY,
         description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
     )
-    direction: SortDirection | None = strawberry.field(
-        default=SortDirection.ASC, description="The direction of sorting."
-    )
+    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description=DIRECTION)
+    nulls: SortNulls | None = strawberry.field(default=strawberry.UNSET, description=NULLS)
 
 
 @filter_of(

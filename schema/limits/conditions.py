@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strawberry.utils.str_converters import to_camel_case
 
-from schema.ports.values import Condition, Operator, Ordering
+from schema.ports.values import Condition, Operator, Ordering, SortKey
+from schema.tables.arguments import MAX_SORT_KEYS, SortDirection, SortNulls
 from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, NONE, OPERATORS, SOME, any_of, none_of, related
 from schema.tables.declaration import stored_values
 from schema.tables.registry import REGISTERED
@@ -83,11 +84,19 @@ def _comparisons(table: Table, column: Column, given: Mapping[str, Any]) -> Iter
 
 
 def asked_ordering(table: Table, given: Any, *, within: Column | None = None) -> Ordering:
-    """The order of the argument `orderBy`, or that of the key. Its direction does not matter here."""
-    name = given.get("field") if isinstance(given, dict) else None
-    key = table.key[0]
-    column = _sorts(table).get(name, key) if isinstance(name, str) else key
-    return Ordering(table, column, within=within)
+    """The order of the argument `orderBy`, or that of the key."""
+    sorts, listed = _sorts(table), given if isinstance(given, list) else [given]
+    keys = [_sort_key(one, sorts, table.key[0]) for one in listed[:MAX_SORT_KEYS] if isinstance(one, dict)]
+    return Ordering.by(table, keys, within=within)
+
+
+def _sort_key(given: Mapping[str, Any], sorts: Mapping[str, Column], key: Column) -> SortKey:
+    name, nulls = given.get("field"), given.get("nulls")
+    return SortKey.of(
+        sorts.get(name, key) if isinstance(name, str) else key,
+        descending=given.get("direction") == SortDirection.DESC.name,
+        nulls_first=nulls == SortNulls.FIRST.name if nulls else None,
+    )
 
 
 def names_of_filters(table: Table) -> Mapping[str, Column]:
@@ -107,7 +116,7 @@ def _relations(table: Table) -> Mapping[str, Relation]:
 
 @cache
 def _sorts(table: Table) -> Mapping[str, Column]:
-    return {column.name.upper(): column for column in table.sorts}
+    return {column.name.upper(): column for column in (*table.sorts, *table.other_sorts)}
 
 
 # Clients send the name of an enum's member, and the database stores its value.

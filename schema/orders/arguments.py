@@ -10,7 +10,7 @@ import strawberry
 from schema.errors import InputError, Reason
 from schema.orders.types import Order
 from schema.scalars import BigInt  # noqa: TC001 # Strawberry reads the annotations at run time
-from schema.tables.arguments import SortDirection, check_list_length
+from schema.tables.arguments import DIRECTION, NULLS, SortDirection, SortNulls, check_list_length
 from schema.tables.filters import CHANGED, INDEXED, filter_of
 
 if TYPE_CHECKING:
@@ -26,19 +26,34 @@ class OrderSortField(Enum):
     ORDER_KEY = strawberry.enum_value("order_key", description="By the order's key. This is the default.")
     ORDER_DATE = strawberry.enum_value("order_date", description="By the date on which the order was placed.")
     TOTAL_PRICE = strawberry.enum_value("total_price", description="By the total price of the order.")
+    CUSTOMER_KEY = strawberry.enum_value("customer_key", description="By the key of the customer who placed the order.")
+    STATUS_UPDATED_AT = strawberry.enum_value(
+        "status_updated_at",
+        description=(
+            "By the time of the last change of the status through this API. Most orders have none: with "
+            "`direction: DESC, nulls: LAST` the orders that were changed last come first, and are read fast."
+        ),
+    )
+    SHIP_PRIORITY = strawberry.enum_value(
+        "ship_priority", description="By the shipping priority. Not indexed: all orders that match are read and sorted."
+    )
 
 
-@strawberry.input(description="How to sort orders. A cursor is valid only for the `orderBy` it was issued for.")
+@strawberry.input(
+    description=(
+        "A field to sort orders by. A cursor is valid only for the whole `orderBy` it was issued for. Where the first "
+        "field has an index, a page reads what it returns, and the orders that tie with its first and last one there."
+    )
+)
 class OrderOrder:
-    """The orderBy argument."""
+    """One of the orderBy argument."""
 
     field: OrderSortField | None = strawberry.field(
         default=OrderSortField.ORDER_KEY,
-        description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
+        description="The field. All but SHIP_PRIORITY are fast with the indexes that `ensureIndexes` builds.",
     )
-    direction: SortDirection | None = strawberry.field(
-        default=SortDirection.ASC, description="The direction of sorting."
-    )
+    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description=DIRECTION)
+    nulls: SortNulls | None = strawberry.field(default=strawberry.UNSET, description=NULLS)
 
 
 @filter_of(

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     "orders",
     source="orders",
     key=("order_key",),
-    sorts=("order_date", "total_price"),
+    sorts=("order_date", "total_price", "customer_key"),
+    other_sorts=("status_updated_at", "ship_priority"),
     filters=(
         "order_key",
         "customer_key",

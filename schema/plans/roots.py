@@ -93,7 +93,7 @@ class Page:
         totals = {}
         for key, arguments in self.counted.items():
             totals[key] = await self._total(context, wanted.conditions, arguments.coerce(values), failures)
-        return self.connection.write(Found(wanted, page, totals))
+        return self.connection.write(Found(wanted, page, totals, context))
 
     async def _total(
         self, context: Context, conditions: Conditions, arguments: dict[str, Any], failures: Failures

@@ -79,8 +79,9 @@ class Table:
         source: the name of the source table in the lakehouse.
         relations: by the attribute of the table's type.
         needs: for each field of the type, by its name in the schema, the columns that it is resolved from.
-        sorts: the columns by which pages of the table can be sorted. The first is that of the key.
+        sorts: the columns by which pages of the table can be sorted along an index. The first is that of the key.
         filters: the columns that pages can be filtered by.
+        other_sorts: those by which pages can be sorted without an index of the table.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Table:
     needs: Mapping[str, tuple[Column, ...]]
     sorts: tuple[Column, ...]
     filters: tuple[Column, ...]
+    other_sorts: tuple[Column, ...] = ()
 
     def __getitem__(self, name: str) -> Column:
         """The column with this name."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -126,33 +126,70 @@ def _terms_in(conditions: Conditions) -> Iterator[Condition | OfRelated]:
             yield term
 
 
+class SortKey(NamedTuple):
+    """A column to sort by. Text sorts by its code points."""
+
+    column: Column
+    descending: bool
+    nulls_first: bool
+
+    @classmethod
+    def of(cls, column: Column, *, descending: bool = False, nulls_first: bool | None = None) -> SortKey:
+        """A sort by this column. By default nulls are where PostgreSQL has them: last, and first if descending."""
+        return cls(column, descending, descending if nulls_first is None else nulls_first)
+
+
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A total order of a table: by `column`, then by the table's key, all in the same direction.
+    """A total order of a table: by `keys`, one after the other, then by the table's key, which is `descending` or not.
 
-    Null in `column` sorts last when ascending and first when descending. Text sorts by its code points.
+    Equal orders are equal: `keys` never has a column of the table's key.
     If there is `within`, it is an order of the rows with one value in that column: of the rows that belong to a parent.
     """
 
     table: Table
-    column: Column
+    keys: tuple[SortKey, ...] = ()
     descending: bool = False
     within: Column | None = None
+
+    @classmethod
+    def by(cls, table: Table, keys: Iterable[SortKey], *, within: Column | None = None) -> Ordering:
+        """The order by these columns. Ties go by the table's key in the direction of the last column.
+
+        Nothing ties after the first column of the table's key, which stands for all of it, so the rest is left out.
+        """
+        some, descending = [], False
+        for key in keys:
+            descending = key.descending
+            if key.column is table.key[0]:
+                break
+            some.append(key)
+        return cls(table, tuple(some), descending, within)
 
     @property
     def by_key(self) -> bool:
         """Whether it is by the key alone."""
-        return self.column is self.table.key[0]
+        return not self.keys
+
+    @property
+    def first(self) -> Column:
+        """The column that it sorts by first."""
+        return self.keys[0].column if self.keys else self.table.key[0]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that decide a row's place: those it sorts by, and the table's key."""
+        return (*(key.column for key in self.keys), *self.table.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in an ordering: the place of a row with this value and key. The row need not exist any more.
+    """A place in an ordering: the place of a row with these values and this key. The row need not exist any more.
 
-    `key` has a value for each column of the table's key. `value` is None if the ordering is by the key alone.
+    `values` has a value for each column that the ordering sorts by, and `key` for each column of the table's key.
     """
 
-    value: ColumnValue | None
+    values: tuple[ColumnValue | None, ...]
     key: Key
 
 
@@ -214,13 +251,13 @@ class StatsGroup(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PriceStats:
-    """The number of orders and the statistics of their total prices, which are None if there are no orders."""
+    """The number of orders and the statistics of their total prices, which are None without any price."""
 
     count: int
-    sum: Decimal | None
-    average: Decimal | None
-    minimum: Decimal | None
-    maximum: Decimal | None
+    sum: Decimal | None = None
+    average: Decimal | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from schema.ports.values import Conditions, Ordering, Term
 
 # Microseconds for a row: one after the other in the table or in the order of the keys, in which most tables are
-# stored; by any other index; for the status of an order in the overlay; for its share of a statistic; and
-# for counting it in an index.
+# stored; by any other index; for the status of an order in the overlay; for its share of a statistic;
+# for counting it in an index; and for looking its customer up.
 _SCANNED: Final = 0.1
 _BY_KEY: Final = 0.15
 _FETCHED: Final = 2.0
@@ -34,6 +35,11 @@ _PROBED: Final = 0.6
 _JOINED: Final = 0.1
 _AGGREGATED: Final = 0.6
 _COUNTED: Final = 0.3
+_LOOKED_UP: Final = 0.6
+# Microseconds for a group of rows: many groups are sorted on disk.
+_GROUPED: Final = 3.0
+# Rows may tie at both ends of a page.
+_ENDS: Final = 2
 # Preparing and planning a statement for its values.
 _PLANNED: Final = 700.0
 # If there may be no row that matches, a walk has to be expected to be so many times as fast as reading all of them.
@@ -91,10 +97,12 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
     """
     if ordering.within is not None:
         return _way_within(ordering.within, conditions, ordering, known)
-    found = _way_of_all(conditions, ordering, size, known, skipped=skipped)
+    find = _way_from_overlay if ordering.first.merged else _way_of_all
+    found = find(conditions, ordering, size, known, skipped=skipped)
     if conditions and match_only_changed(conditions):
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        return changed if known.rows == 0 or changed.microseconds <= found.microseconds else found
+        begins_there = known.rows == 0 or ordering.first.merged
+        return changed if begins_there or changed.microseconds <= found.microseconds else found
     return found
 
 
@@ -104,9 +112,10 @@ def _way_of_all(
     if known.rows == 0:
         # Nothing is known: PostgreSQL decides.
         return Found(Way.PASSING, 0.0)
-    sort, pace = ordering.column, _BY_KEY if ordering.by_key else _FETCHED
+    sort, pace = ordering.first, _BY_KEY if ordering.by_key else _FETCHED
+    tied = _tied(ordering, known)
     if _is_served(conditions, sort, known):
-        return Found(Way.SERVED, skipped * pace if known.has_index(sort) else _read(conditions, known))
+        return _served(_read(conditions, known), tied, skipped * pace, ordering, known)
     bounds = _on(sort, conditions)
     others = tuple(term for term in conditions if term not in bounds)
     plain = _plain(others)
@@ -122,17 +131,46 @@ def _way_of_all(
     expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
     each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
     each += sum(_FETCHED * _related_to_one(related, known) for related in related_in(others))
-    passed = planned + expected * each
+    passed = planned + tied + expected * each
     if not _may_match_none(others, known):
         return Found(Way.PASSING, passed) if passed < sorted_ else Found(Way.SORTED, sorted_)
     if sorted_ <= max(_SOON, _CAUTION * passed):
         return Found(Way.SORTED, sorted_)
-    return Found(Way.PASSING, planned + all_ * each)
+    return Found(Way.PASSING, planned + tied + all_ * each)
+
+
+def _served(read: float, tied: float, skipped: float, ordering: Ordering, known: TableStatistics) -> Found:
+    """The way of a page without any rows that do not match: along the index, or by reading all rows."""
+    if known.has_index(ordering.first):
+        return Found(Way.SERVED, tied + skipped) if tied <= read else Found(Way.SORTED, read)
+    # `ensureIndexes` may have built the index just now.
+    return Found(Way.SERVED if ordering.first in ordering.table.sorts and not tied else Way.SORTED, read)
+
+
+def _way_from_overlay(
+    conditions: Conditions, ordering: Ordering, size: int, known: TableStatistics, *, skipped: int
+) -> Found:
+    """The way of a page in the order of a value that few rows have: those along an index of the overlay.
+
+    All others tie in it. They follow, or come first, in the order of the other columns.
+    """
+    found = _way_of_all(conditions, replace(ordering, keys=ordering.keys[1:]), size, known, skipped=skipped)
+    return found if conditions else Found(Way.SERVED, found.microseconds)
+
+
+def _tied(ordering: Ordering, known: TableStatistics) -> float:
+    """The microseconds for the rows that tie in the first column with the first or the last row of a page.
+
+    An index of the first column leaves them to be sorted, unless ties go by the key in its direction.
+    """
+    if ordering.by_key or (len(ordering.keys) == 1 and ordering.keys[0].descending is ordering.descending):
+        return 0.0
+    return _ENDS * known.rows * known.spread(ordering.first).of_any * _FETCHED
 
 
 def _way_within(within: Column, conditions: Conditions, ordering: Ordering, known: TableStatistics) -> Found:
     """The way of the page of one parent: by the key along the index on the parent; else all of its rows are read."""
-    side_by_side = known.has_index(*dict.fromkeys((within, ordering.column)))
+    side_by_side = known.has_index(*dict.fromkeys((within, ordering.first)))
     if ordering.by_key and side_by_side and not conditions:
         return Found(Way.SERVED, 0.0)
     # Along an index of another order PostgreSQL might pass the rows of all other parents, and for each parent again.
@@ -157,6 +195,23 @@ def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics:
     if match_only_changed(conditions):
         read = min(read, _read_changed(conditions, known))
     return read + aggregated
+
+
+def time_of_groups(
+    conditions: Conditions, known: TableStatistics, *, groups: float, merged: bool, looked_up: bool
+) -> float:
+    """The microseconds for statistics of the groups of the rows that match.
+
+    Args:
+        conditions: which rows are grouped.
+        known: what is known of the table.
+        groups: how many groups there may be.
+        merged: whether rows are grouped by a merged value.
+        looked_up: whether they are grouped by a value of the row of another table that each leads to.
+    """
+    matching = known.rows * _share(conditions, known)
+    each = _JOINED * merged + _LOOKED_UP * looked_up
+    return time_of_count(conditions, known, statistics=True) + matching * each + min(matching, groups) * _GROUPED
 
 
 def _is_served(conditions: Conditions, sort: Column, known: TableStatistics) -> bool:

@@ -102,6 +102,7 @@ def has_table(
     source: str,
     key: tuple[str, ...],
     sorts: tuple[str, ...] = (),
+    other_sorts: tuple[str, ...] = (),
     filters: tuple[str, ...] = (),
 ) -> Any:
     """Decorate a type whose fields are columns and relations with its table.
@@ -110,7 +111,8 @@ def has_table(
         name: the table's name in settings and messages.
         source: the name of its source table in the lakehouse.
         key: the attributes that hold its primary key.
-        sorts: the attributes that its pages can be sorted by, besides the key.
+        sorts: the attributes that its pages can be sorted by along an index, besides the key.
+        other_sorts: the attributes that they can be sorted by without an index of the table.
         filters: the attributes that its pages can be filtered by.
     """
 
@@ -148,6 +150,7 @@ def has_table(
                 **needed,
             },
             sorts=(keys[0], *(by_name[part] for part in sorts)),
+            other_sorts=tuple(by_name[part] for part in other_sorts),
             filters=tuple(by_name[part] for part in filters),
         )
         return kind

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP
+from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP, array
 
 from schema.orders.types import ORDERS
 from schema.ports.unchanged import match_only_changed
@@ -94,6 +94,12 @@ class Orders(Source):
             return self._merged[column]
         return super().column(column)
 
+    def starting_at(self, column: Column) -> Source | None:
+        """The orders with a value in a column: those in the overlay, if changes through this API decide the value."""
+        if not column.merged or self._only_changed:
+            return self
+        return None if self.overlay is None else _FromOverlay(self, self.overlay)
+
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
         """The FROM clause for these columns and conditions. It joins the overlay only if one of them needs it."""
         overlay = self._joined_overlay
@@ -141,3 +147,28 @@ class Orders(Source):
             ORDERS["synced_status"]: synced,
             ORDERS["status_superseded"]: sa.and_(set_here.status.is_not(None), superseded),
         }
+
+
+class _FromOverlay(Source):
+    """The orders that are in the overlay, read from there: one after the other in the order of an index of it.
+
+    Args:
+        orders: the orders.
+        overlay: their overlay.
+    """
+
+    def __init__(self, orders: Orders, overlay: sa.Table) -> None:
+        super().__init__(ORDERS, orders.synced)
+        self._orders = orders
+        self._changed = overlay.alias("changed")
+
+    def column(self, column: Column) -> sa.ColumnElement[Any]:
+        """A column as an expression: the key and the time of the change are those of the overlay's index."""
+        if column is ORDERS["order_key"]:
+            return self._changed.c.o_orderkey
+        return self._changed.c.updated_at if column is ORDERS["status_updated_at"] else self._orders.column(column)
+
+    def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:
+        """The FROM clause. Each order is looked up by its key: PostgreSQL can neither hash nor merge by a list."""
+        found = self._orders.column(ORDERS["order_key"]) == sa.any_(array([self._changed.c.o_orderkey]))
+        return self._changed.join(self._orders.rows(columns, conditions), found)

@@ -60,6 +60,10 @@ class Source:
         """The same rows, for a page that is read in this way."""
         return self
 
+    def starting_at(self, column: Column) -> Source | None:  # noqa: ARG002 # as below
+        """The same rows, for a walk in the order of a column past those that have no value in it; None if none has."""
+        return self
+
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:  # noqa: ARG002 # for tables with more than one part
         """The FROM clause for these columns and conditions."""
         return self.synced

@@ -180,6 +180,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
             principal=Principal("tester", roles),
             tables=graph.store,
             orders=store,
+            groups=graph.groups,
             new_lookup=graph.new_lookup,
             statuses=SqlStatusWriter(
                 engines.writes, orders, WriteStatements(changes), migrations, readiness, retention=retention

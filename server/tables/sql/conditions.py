@@ -51,7 +51,8 @@ def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}condition_{index}"
         values |= {f"{name}{end}": value for end, value in _values(condition).items()}
     if request.position is not None:
-        values[f"{prefix}position_value"] = request.position.value
+        for index, part in enumerate(request.position.values):
+            values[f"{prefix}position_value_{index}"] = part
         values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 

@@ -52,7 +52,7 @@ class Shape(NamedTuple):
     terms: tuple[FormOfTerm, ...]
     size: int
     position: bool
-    position_is_null: bool
+    position_nulls: tuple[bool, ...]
     backward: bool
     look_back: bool
     way: Way
@@ -62,12 +62,13 @@ class Shape(NamedTuple):
     def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
         """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
+        values = () if position is None else position.values
         return cls(
             ordering=request.ordering,
             terms=_form(request.conditions),
             size=request.size,
             position=position is not None,
-            position_is_null=position is not None and position.value is None,
+            position_nulls=tuple([value is None for value in values]) if values else (),
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
@@ -94,12 +95,7 @@ class Shape(NamedTuple):
         if self.way is Way.CHANGED:
             return True
         return self.way is not Way.SERVED and any(
-            not column.merged and (column is not self.ordering.column or isinstance(term, AnyOf | Not | OfRelated))
+            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not | OfRelated))
             for term in self.terms
             for column in columns_of((term,))
         )
-
-    @property
-    def descends(self) -> bool:
-        """Whether the rows are read in descending order."""
-        return self.ordering.descending is not self.backward

@@ -240,7 +240,7 @@ def test_orders_within_a_page_pay_for_their_status_too() -> None:
 
 def test_a_condition_in_a_variable_is_seen_within_a_page() -> None:
     """And wrong variables break nothing: they are refused later."""
-    document = "query($f: CustomerFilter, $o: CustomerOrderBy) { nations { customers(filter: $f, orderBy: $o) { nodes { name } } } }"
+    document = "query($f: CustomerFilter, $o: [CustomerOrderBy!]) { nations { customers(filter: $f, orderBy: $o) { nodes { name } } } }"
     assert scan(document) == 0
     assert scan(document, f={"marketSegment": {"eq": "BUILDING"}}) == 25 * 120
     assert scan(document, o={"field": "NAME"}) == 25 * 120

@@ -16,9 +16,10 @@ from schema.limits.conditions import asked_conditions
 from schema.orders.arguments import OrderFilter
 from schema.orders.types import ORDERS
 from schema.ports.statistics import Spread, TableStatistics
-from schema.ports.values import Condition, Not, OfRelated, Operator, Ordering, columns_in
+from schema.ports.values import Condition, Not, OfRelated, Operator, columns_in
 from schema.ports.ways import Way, time_of_count, way_of
 from schema.tables.conditions import conditions_of
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -140,7 +141,7 @@ COMMON: Final = customer(Condition(CUSTOMERS["market_segment"], Operator.EQ, "BU
 def test_a_page_begins_at_few_related_rows_and_passes_many(term: OfRelated, way: Way, most: float) -> None:
     """Either takes a millisecond or two, and the price says so."""
     known = knows()
-    found = way_of((term,), Ordering(ORDERS, ORDERS["order_key"]), 50, known[ORDERS].beside(known.__getitem__))
+    found = way_of((term,), ordering_by(ORDERS, ORDERS["order_key"]), 50, known[ORDERS].beside(known.__getitem__))
     assert found.way is way
     assert found.microseconds < most
 
@@ -149,7 +150,7 @@ def test_related_rows_without_an_index_cost_what_reading_all_of_them_takes() -> 
     """Nor is each order looked up among them: all of those that match are read once."""
     known = knows()
     known[LINES] = replace(known[LINES], indexes=frozenset())
-    ordering = Ordering(ORDERS, ORDERS["order_key"])
+    ordering = ordering_by(ORDERS, ORDERS["order_key"])
     found = way_of((lines(FIRST),), ordering, 50, known[ORDERS].beside(known.__getitem__))
     assert found.way is Way.SORTED
     assert found.microseconds > 500_000
