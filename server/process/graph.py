@@ -92,13 +92,13 @@ class Graph:
             },
         }
         together = Reader(self._together, TableHealth(readiness), replicas, locks=locks)
+        self.store = SqlTableStore(self._served, together)
         for name, served in self._served.items():
-            beside: Reader[Any] = Reader(
+            both: Reader[Any] = Reader(
                 TableBesideOthers(self._together, name), TableHealth(readiness), replicas, locks=locks
             )
-            served.stand_beside(self.statistics, beside)
-        self.store = SqlTableStore(self._served, together)
-        self.groups = SqlOrderGroups(engines, orders.reader, together, aggregate_ttl=orders.aggregate_ttl)
+            served.stand_beside(self.statistics, both)
+        self.groups = SqlOrderGroups(engines, orders.reader_of, together, aggregate_ttl=orders.aggregate_ttl)
 
     def through(self, pool: Pool) -> tuple[SqlTableStore, Callable[[], SqlRowLookup]]:
         """The same tables, read through another pool, and never from a replica: a store, and what makes lookups.
@@ -116,8 +116,8 @@ class Graph:
             for name, table in self._served.items()
         }
         for name, table in served.items():
-            beside: Reader[Any] = Reader(TableBesideOthers(self._together, name), TableHealth(self._readiness))
-            table.stand_beside(self.statistics, beside)
+            both: Reader[Any] = Reader(TableBesideOthers(self._together, name), TableHealth(self._readiness))
+            table.stand_beside(self.statistics, both)
         together = Reader(self._together, TableHealth(self._readiness))
         return SqlTableStore(served, together, separator=BETWEEN_ROWS), lambda: SqlRowLookup(pool, served)
 
