@@ -5,7 +5,7 @@ It imports nothing of `server`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -18,6 +18,7 @@ from schema.limits.document import DocumentLimits
 from schema.limits.prices import check_sizes
 from schema.messages.values import quote_values_in_json
 from schema.nodes import NodeQueries
+from schema.orders.groups import OrderGroup, OrderGroupBy, unserved_keys
 from schema.orders.mutations import OrderMutations
 from schema.orders.subscriptions import OrderSubscriptions
 from schema.plans.documents import DocumentCache
@@ -30,6 +31,7 @@ from schema.tables.registry import ORDERS_NAME, REGISTERED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from graphql import GraphQLEnumType
     from strawberry.extensions import SchemaExtension
     from strawberry.types.base import StrawberryObjectDefinition
     from strawberry.types.execution import ExecutionContext
@@ -56,7 +58,7 @@ class Subscription(OrderSubscriptions, AdminSubscriptions):
 
 
 class _Schema(strawberry.Schema):
-    """A schema with our stages, and without the fields that a deployment does not serve.
+    """A schema with our stages, and without the fields and group keys that a deployment does not serve.
 
     Args:
         tables: the names of the tables that it serves.
@@ -68,7 +70,12 @@ class _Schema(strawberry.Schema):
         # Set first, since Strawberry's constructor asks for the fields.
         self._tables = frozenset(tables)
         self._hidden = {*hidden, *(f"{type_name}Filter.{name}" for type_name, name in map(_parts, hidden))}
+        unserved = frozenset(unserved_keys(self._tables, hidden))
+        self._hidden |= {f"{OrderGroup.__name__}.{key.value}" for key in unserved}
         super().__init__(**keywords)
+        keys = cast("GraphQLEnumType", self._schema.type_map[OrderGroupBy.__name__])
+        for key in unserved:
+            del keys.values[OrderGroupBy(key.value).name]
 
     def create_extensions_runner(
         self, execution_context: ExecutionContext, extensions: list[SchemaExtension]

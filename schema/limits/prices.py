@@ -10,6 +10,7 @@ from graphql import get_nullable_type as nullable
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.admin.forward_pages import ADMIN_PAGE_LIMITS, FIELDS_OF_COMPUTES
+from schema.orders.groups import GROUP_LIMITS
 from schema.tables.fields import NESTED_SIZE, Reads, roots_of
 from schema.tables.registry import REGISTERED
 
@@ -114,6 +115,8 @@ SIZES: Final[dict[str, Size]] = {
     "Order.statusChanges": PageArguments(),
     "Query.ordersPage": PageArguments(("pageSize",)),
     "Query.orderSample": PageArguments(("size",), default=10),
+    "Query.orderGroups": PageArguments(("first",), GROUP_LIMITS),
+    "OrderGroups.groups": PageEntries(),
     "Query.databaseInstances": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "DatabaseInstance.branches": PageArguments(("first",), ADMIN_PAGE_LIMITS),
     "Query.operations": PageArguments(("first",), ADMIN_PAGE_LIMITS),
@@ -193,6 +196,8 @@ PRICES: Final[dict[str, int | ConditionalPrice]] = {
     "Subscription.orderStatusChanged": _SUBSCRIPTION,
     "Subscription.operationProgress": _SUBSCRIPTION,
     "Query.orderStats": _AGGREGATE,
+    "Query.orderGroups": _AGGREGATE,
+    "OrderGroup.nation": _LOOKUP,
     "OrderStats.byStatus": _AGGREGATE,
     "OrderStats.byPriority": _AGGREGATE,
     "Mutation.setOrderStatus": _WRITE,

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.limits.arguments import filled
-from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters, served_filters
+from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters
 from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
 from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
+from schema.orders.groups import MAX_KEYS, OrderGroupBy, column_of
 from schema.orders.types import ORDERS
-from schema.ports.ways import time_of_count, time_of_count_within, way_of
+from schema.ports.groups import GroupKey
+from schema.ports.values import columns_in
+from schema.ports.ways import time_of_count, time_of_count_within, time_of_groups, way_of
 from schema.tables.fields import Reads, roots_of
+from schema.tables.indexes import served_filters
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
@@ -75,7 +79,10 @@ FINDING: Final[Mapping[str, Finds]] = {
     "Query.orderCount": Finds(ORDERS, frozenset()),
     "Query.orderStats": Finds(ORDERS, frozenset()),
     "Query.orderSample": Finds(ORDERS, frozenset()),
+    "Query.orderGroups": Finds(ORDERS, frozenset()),
 }
+# About how many days of order dates are in a group.
+_DAYS: Final = {GroupKey.ORDER_MONTH: 30, GroupKey.ORDER_YEAR: 365}
 # An estimate reads no row.
 _UNCOUNTED: Final = ConditionalPrice(1, "precision", "ESTIMATED", 0)
 
@@ -113,13 +120,15 @@ class PageScan:
             yield from _advice_within(within, known)
             return
         yield from _advice_on(self.finds.table, conditions, known)
-        if not known.has_index(ordering.column):
-            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureIndexes` builds one."
+        first = ordering.first
+        if not first.merged and not known.has_index(first):
+            built = "`ensureIndexes` builds one" if first in self.finds.table.sorts else "begin with another field"
+            yield f"No index serves `orderBy` {first.name.upper()}: {built}."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
             yield "A numbered page reads all orders before it: follow the cursors of `orders`."
 
     def asked(self, variables: Variables) -> tuple[Conditions, Ordering]:
-        """The conditions, and the order of the page. Its direction does not matter here."""
+        """The conditions, and the order of the page."""
         table = self.finds.table
         return (
             asked_conditions(table, filled(self.filter, variables)),
@@ -148,7 +157,7 @@ class CountScan:
 
     def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of rows is unknown."""
-        conditions, known = self._asked(variables), statistics(self.finds.table)
+        conditions, known = self.asked(variables), statistics(self.finds.table)
         if self.finds.within is not None:
             return _points(time_of_count_within(self.finds.within, conditions, known))
         # Without conditions, all callers share a count for a while.
@@ -160,10 +169,39 @@ class CountScan:
         if within is not None:
             yield from _advice_within(within, known)
         else:
-            yield from _advice_on(self.finds.table, self._asked(variables), known)
+            yield from _advice_on(self.finds.table, self.asked(variables), known)
 
-    def _asked(self, variables: Variables) -> Conditions:
+    def asked(self, variables: Variables) -> Conditions:
+        """The conditions."""
         return asked_conditions(self.finds.table, filled(self.filter, variables))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScan(CountScan):
+    """The points for the rows that groups of orders read, and for the groups.
+
+    `by` is the argument of this name, whole.
+    """
+
+    by: Any = None
+
+    def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
+        """The points. Groups of all orders are paid for as well: they are shared only by those who ask for the same."""
+        given, known = filled(self.by, variables), statistics(ORDERS)
+        names = given[:MAX_KEYS] if isinstance(given, list) else [given]
+        keys = [
+            GroupKey(OrderGroupBy[name].value)
+            for name in names
+            if isinstance(name, str) and name in OrderGroupBy.__members__
+        ]
+        groups, merged = 1.0, False
+        for key in keys:
+            table, column = column_of(key)
+            if table is ORDERS:
+                groups *= max(1.0, 1.0 / (known.spread(column).of_any * _DAYS.get(key, 1)))
+                merged = merged or column.merged
+        looked_up = any(key.tables for key in keys)
+        return _points(time_of_groups(self.asked(variables), known, groups=groups, merged=merged, looked_up=looked_up))
 
 
 def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
@@ -180,7 +218,7 @@ def _has_pages(formula: Formula) -> bool:
 
 
 def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> Iterator[str]:
-    columns = {condition.column for condition in conditions}
+    columns = columns_in(conditions)
     filters = names_of_filters(table)
     names = [f"`{name}`" for name, column in filters.items() if column in columns and not known.has_index(column)]
     if names:
@@ -229,6 +267,8 @@ def scans_of(
     page = arguments.find(node, "page")
     if name == "orderSample":
         formula.add_times(_shuffled, ONE)
+    if name == "orderGroups":
+        formula.add_times(GroupScan(finds, filter_, by=arguments.whole(node, "by")), ONE)
     # A root page in the order of the keys is never sorted, so that it costs nothing here.
     searches = filter_ is not None or order_by is not None or page is not None or finds.within is not None
     if searches and callable(size) and (finds.page is None or below & finds.page):

@@ -18,6 +18,14 @@ from schema.orders.arguments import (
     checked_text,
     chosen_orders,
 )
+from schema.orders.groups import (
+    GROUP_LIMITS,
+    OrderGroupBy,
+    OrderGroupHaving,
+    OrderGroupOrder,
+    OrderGroups,
+    group_request,
+)
 from schema.orders.pages import OrderConnection, OrderPage
 from schema.orders.statistics import OrderCount, OrderStats
 from schema.orders.types import (
@@ -31,8 +39,10 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.tables.arguments import conditions_of, ordering_of
+from schema.tables.arguments import ORDER_BY, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.fields import SIZES, root_page, root_row
+from schema.tables.freshness import freshness_field
 from schema.tables.rows import columns_of, rows_in, selected_columns
 
 # The registry finds the types of orders here (schema/tables/registry.py).
@@ -43,8 +53,8 @@ _Filter = Annotated[
     strawberry.argument(description="Which orders to include; all if absent."),
 ]
 _OrderBy = Annotated[
-    OrderOrder | None,
-    strawberry.argument(description="How to sort; by ascending order key if absent."),
+    list[OrderOrder] | None,
+    strawberry.argument(description=ORDER_BY),
 ]
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
@@ -61,6 +71,12 @@ class Queries:
         "Without them you get the first page. Every page costs as little as the first.",
     )
     order: Any = root_row("orders", "The order with this key, or null if there is none.", key="order_key")
+    freshness = freshness_field(
+        ORDERS,
+        "How fresh the synced orders are. Null if that is not known: without a Lakebase, and for a moment after the "
+        "server's start. It reads no table, and does not wake the database.",
+        extensions=[Requires(Role.READER)],
+    )
 
     @_reads(description="A numbered page of orders, for user interfaces with page numbers. Prefer `orders`.")
     async def orders_page(
@@ -122,6 +138,42 @@ class Queries:
             if field in selected
         )
         return OrderStats.of(await info.context.orders.stats(conditions_of(ORDERS, given(filter)), groups))
+
+    @_reads(
+        description=(
+            "The orders that match the filter, grouped by one or two values: their number and their total prices in "
+            "each group. A narrow filter on an indexed field makes it fast; without one, all orders are read."
+        )
+    )
+    async def order_groups(
+        self,
+        info: Info,
+        by: Annotated[
+            list[OrderGroupBy],
+            strawberry.argument(description="What to group by: one or two values, none of them twice."),
+        ],
+        filter: _Filter = UNSET,  # noqa: A002 # the argument's name in the schema
+        having: Annotated[
+            OrderGroupHaving | None, strawberry.argument(description="Which groups to return; all if absent.")
+        ] = UNSET,
+        order_by: Annotated[
+            OrderGroupOrder | None, strawberry.argument(description="How to sort the groups; by their keys if absent.")
+        ] = UNSET,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many groups to return at most, from 0 to 1,000.")
+        ] = GROUP_LIMITS.default,
+    ) -> OrderGroups | None:
+        """Run one statement. The nations of all groups are read in another one."""
+        selected = Selection.below(info, "OrderGroups").fields().get("groups")
+        request = group_request(
+            by,
+            conditions_of(ORDERS, given(filter)),
+            given(having),
+            given(order_by),
+            first,
+            prices=selected is not None and "totalPrice" in selected.fields(),
+        )
+        return OrderGroups.of(await info.context.groups.groups(request), request.by)
 
     @_reads(description="Distinct orders drawn at random, each equally likely. Cheap even on a large table.")
     async def order_sample(

@@ -42,13 +42,13 @@ class ServedOrders(ServedTable[Orders]):
         statistics: Callable[[], TableStatistics] = lambda: NO_STATISTICS,
     ) -> None:
         super().__init__(engines, reader, aggregate_ttl=aggregate_ttl, statistics=statistics)
-        self._ttl = aggregate_ttl
+        self.aggregate_ttl = aggregate_ttl
         self._stats_all = alru_cache(ttl=aggregate_ttl)(self._stats)
 
     @cached_property
     def estimates(self) -> OrderEstimates:
         """Estimates the number of matching orders, with their merged statuses."""
-        return OrderEstimates(self.engines, self.reader, ttl=self._ttl)
+        return OrderEstimates(self.engines, self.reader, ttl=self.aggregate_ttl)
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: Columns, *, offset: int, size: int
@@ -87,7 +87,7 @@ class ServedOrders(ServedTable[Orders]):
         rows = await self.reader.fetch(
             self.engines.aggregates, lambda orders: aggregates.stats_statement(orders, conditions, wanted)
         )
-        total = PriceStats(0, None, None, None, None)
+        total = PriceStats(0)
         found: dict[StatsGroup, list[tuple[str | None, PriceStats]]] = {group: [] for group in wanted}
         for row in rows:
             bits, values, stats = row[0], row[1 : 1 + len(wanted)], PriceStats(*row[1 + len(wanted) :])

@@ -34,6 +34,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
         "OneOrder",
         "OrderDetails",
         "StatsByStatus",
+        "HowFresh",
         "ChangeStatus",
         "StatusHistory",
         "StatusChanges",
@@ -80,6 +81,9 @@ def test_the_examples_show_orders(visit: Any) -> None:
     assert all(line["part"]["name"] for line in lines)
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
+    # The orders were not synced by a platform.
+    assert len(answers["HowFresh"]["orders"].pop("nodes")) == 3
+    assert answers["HowFresh"] == {"orders": {"freshness": None}, "now": None}
 
 
 def test_the_change_of_a_status_is_safe_to_run_again(visit: Any) -> None:

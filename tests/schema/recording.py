@@ -296,6 +296,7 @@ def context(administration: RecordingAdministration, role: Role = Role.ADMIN) ->
         principal=Principal("ann", frozenset({role})),
         tables=nothing,
         orders=nothing,
+        groups=nothing,
         new_lookup=nothing,
         statuses=nothing,
         history=nothing,

@@ -19,7 +19,8 @@ from schema.admin.requests.descriptions import (
     RETENTION,
 )
 from schema.admin.requests.instance_inputs import AutoscalingInput  # noqa: TC001 # Strawberry reads the annotations at run time
-from schema.admin.types.states import InstanceCapacity, SyncPolicy  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.admin.types.states import InstanceCapacity  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.freshness import SyncPolicy  # noqa: TC001 # as above
 
 _CATALOG_NAME = "The name of the catalog: letters, digits and underscores, and not a name that the platform reserves."
 _DATABASE_NAME = "The name of the database: 1 to 63 letters, digits and underscores, not starting with a digit."

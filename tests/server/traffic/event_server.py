@@ -122,6 +122,7 @@ class Server:
             principal=READER,
             tables=unused,
             orders=unused,
+            groups=unused,
             new_lookup=lambda: cast("Any", lookup),
             statuses=unused,
             history=cast("Any", History()),
