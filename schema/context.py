@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schema.ports.admin.administration import Administration
     from schema.ports.changes import ChangeFeed, ChangeHistory, ChangeLookup, FeedPlace, StatusWriter
     from schema.ports.columns import Columns, Table
+    from schema.ports.freshness import FreshnessSource
     from schema.ports.groups import OrderGroupStore
     from schema.ports.orders import OrderStore
     from schema.ports.statistics import TableStatistics
@@ -92,6 +93,7 @@ class Context:
         event_terms: the terms of its events, if the operation is a subscription; set at its start.
         account: pays for what is not in the cost of the operation; None if callers do not pay.
         statistics: what is known of a table before it is read. It returns at once.
+        freshness: knows how fresh the served tables are; None without a platform that syncs them.
         tells_cost: whether the answer includes the operation's cost.
         explores: whether the caller may see the schema, and suggestions from it in error messages.
         renew: gives a principal the roles that it has now. The default is for callers that always have the same.
@@ -115,6 +117,7 @@ class Context:
     event_terms: EventTerms = EventTerms()
     account: Account | None = None
     statistics: Callable[[Table], TableStatistics] = lambda _table: NO_STATISTICS
+    freshness: FreshnessSource | None = None
     tells_cost: bool = False
     explores: bool = False
     renew: Callable[[Principal], Awaitable[Principal]] = _same

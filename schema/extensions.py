@@ -20,6 +20,7 @@ from schema.limits.prices import points_of, reading_points
 from schema.limits.scans import advice_on
 from schema.permissions import Role
 from schema.plans.documents import Document
+from schema.tables.older_documents import accept_single_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -129,7 +130,7 @@ class DocumentPreparation(SchemaExtension):
             account.pay(reading_points(text))
         began = time.thread_time()
         try:
-            return read_document(text, self._limits)
+            return accept_single_orders(read_document(text, self._limits))
         except Exception:
             _settle(account, since=began)
             raise

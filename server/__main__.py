@@ -68,16 +68,16 @@ def _command() -> int:
         "python -m server", description="Serve orders over GraphQL, or run a command and exit."
     )
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, (meaning, _) in COMMANDS.items():
-        commands.add_parser(name, help=meaning, description=meaning)
-    command: str = parser.parse_args().command
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.meaning, description=command.meaning))
+    given = parser.parse_args()
     try:
         settings = load_settings()
     except SettingsError as error:
         return _refused(error)
     # Standard output is for the command's result.
     configure_logs(settings, stream=sys.stderr)
-    return run(command, settings)
+    return run(given, settings)
 
 
 def _refused(error: SettingsError) -> int:

@@ -91,7 +91,10 @@ class OperationState(Enum):
     )
     SKIPPED = strawberry.enum_value(
         operation_ports.OperationState.SKIPPED,
-        description="A step that was not reached, because an earlier step failed or was cancelled.",
+        description=(
+            "A step that was not reached, because an earlier step failed or was cancelled; or one whose resource does "
+            "not exist, as its message says."
+        ),
     )
 
 

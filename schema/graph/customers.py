@@ -9,9 +9,10 @@ from typing import Any
 import strawberry
 
 from schema.scalars import BigInt  # noqa: TC001 # as above
-from schema.tables.arguments import EQ, IN, INDEXED, UNINDEXED, CustomerKeyFilter, SortDirection
+from schema.tables.arguments import DIRECTION, NULLS, SortDirection, SortNulls
 from schema.tables.declaration import column, has_table, unseen
 from schema.tables.fields import root_page, root_row, to_many, to_one
+from schema.tables.filters import INDEXED, filter_of
 from schema.tables.pages import TableConnection
 from schema.tables.rows import Row
 
@@ -32,7 +33,16 @@ class MarketSegment(Enum):
     source="customer",
     key=("customer_key",),
     sorts=("name", "account_balance"),
-    filters=("customer_key", "name", "market_segment", "nation_key"),
+    filters=(
+        "customer_key",
+        "name",
+        "market_segment",
+        "nation_key",
+        "account_balance",
+        "address",
+        "phone",
+        "comment",
+    ),
 )
 @strawberry.type(description="A customer, as last synced from the lakehouse.")
 class Customer(Row):
@@ -80,66 +90,28 @@ class CustomerSortField(Enum):
     ACCOUNT_BALANCE = strawberry.enum_value("account_balance", description="By the balance of the customer's account.")
 
 
-@strawberry.input(description="How to sort customers. A cursor is valid only for the `orderBy` it was issued for.")
+@strawberry.input(
+    description="A field to sort customers by. A cursor is valid only for the whole `orderBy` it was issued for."
+)
 class CustomerOrderBy:
-    """The orderBy argument."""
+    """One of the orderBy argument."""
 
     field: CustomerSortField | None = strawberry.field(
         default=CustomerSortField.CUSTOMER_KEY,
         description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
     )
-    direction: SortDirection | None = strawberry.field(
-        default=SortDirection.ASC, description="The direction of sorting."
-    )
+    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description=DIRECTION)
+    nulls: SortNulls | None = strawberry.field(default=strawberry.UNSET, description=NULLS)
 
 
-@strawberry.input(description="Conditions on a customer's name. All of them must hold.")
-class CustomerNameFilter:
-    """Conditions on c_name."""
-
-    eq: str | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    starts_with: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Starts with this text. Capital and small letters are different."
-    )
-
-
-@strawberry.input(description="Conditions on a market segment. All of them must hold.")
-class MarketSegmentFilter:
-    """Conditions on c_mktsegment."""
-
-    eq: MarketSegment | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[MarketSegment] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(description="Conditions on a nation key. All of them must hold.")
-class NationKeyFilter:
-    """Conditions on c_nationkey."""
-
-    eq: int | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[int] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(
-    description=(
-        "Which customers to return: those that satisfy all conditions. A condition that is absent, `null` or an empty "
-        "object `{}` restricts nothing; `in: []` matches no customer."
-    )
+@filter_of(
+    Customer,
+    "Which customers to return.",
+    about={"customer_key": INDEXED, "name": INDEXED, "nation_key": INDEXED, "account_balance": INDEXED},
+    named={"customer_key": "CustomerKeyFilter", "name": "CustomerNameFilter", "nation_key": "NationKeyFilter"},
 )
 class CustomerFilter:
-    """The filter argument. An attribute has the name of the column that it restricts."""
-
-    customer_key: CustomerKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {INDEXED}"
-    )
-    name: CustomerNameFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `name`. {INDEXED}"
-    )
-    market_segment: MarketSegmentFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `marketSegment`. {UNINDEXED}"
-    )
-    nation_key: NationKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on the key of the customer's nation. {INDEXED}"
-    )
+    """The filter argument. An attribute has the name of the column that it restricts, or combines other filters."""
 
 
 @strawberry.type

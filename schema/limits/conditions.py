@@ -6,55 +6,88 @@ What is wrong in them is refused before it is read, and is left out here.
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from strawberry.utils.str_converters import to_camel_case
 
-from schema.ports.values import Condition, Operator, Ordering
+from schema.ports.values import Condition, Operator, Ordering, SortKey
+from schema.tables.arguments import MAX_SORT_KEYS, SortDirection, SortNulls
+from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, OPERATORS, any_of, none_of
 from schema.tables.declaration import stored_values
-from schema.tables.registry import referred_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from schema.ports.columns import Column, Table
-    from schema.ports.values import Conditions
+    from schema.ports.values import Conditions, Term
 
-_OPERATORS: Final = {to_camel_case(operator.value.rstrip("_")): operator for operator in Operator}
+_COMBINED: Final = frozenset({"and", "or", "not"})
+# By their names in the schema.
+_OPERATORS: Final = {to_camel_case(name.rstrip("_")): operator for name, operator in OPERATORS.items()}
 
 
 def asked_conditions(table: Table, given: Any) -> Conditions:
     """The conditions of the argument `filter` of a page of this table."""
-    if not isinstance(given, dict):
+    return _asked(table, given, 1)
+
+
+def _asked(table: Table, given: Any, depth: int) -> Conditions:
+    if not isinstance(given, dict) or depth > MAX_DEPTH:
         return ()
     columns = _filters(table)
-    return tuple(
-        Condition(column, operator, _stored(table, column, value))
-        for name, parts in given.items()
-        if (column := columns.get(name)) is not None and isinstance(parts, dict)
-        for part, value in parts.items()
-        if (operator := _OPERATORS.get(part)) is not None and value is not None
-    )
+    found: list[Term] = []
+    for name, parts in given.items():
+        if name in _COMBINED:
+            found += _combined(table, name, parts, depth + 1)
+        elif (column := columns.get(name)) is not None and isinstance(parts, dict):
+            found += _comparisons(table, column, parts)
+    return tuple(found)
+
+
+def _combined(table: Table, name: str, given: Any, depth: int) -> Conditions:
+    if name == "not":
+        return none_of(_asked(table, given, depth)) if isinstance(given, dict) else ()
+    if given is None:
+        return ()
+    # A single object is coerced to a list of one.
+    listed = [_asked(table, part, depth) for part in (given if isinstance(given, list) else [given])]
+    return any_of(listed) if name == "or" else tuple(chain.from_iterable(listed))
+
+
+def _comparisons(table: Table, column: Column, given: Mapping[str, Any]) -> Iterator[Condition]:
+    any_case = given.get("caseSensitive") is not True
+    for part, value in given.items():
+        operator = _OPERATORS.get(part)
+        if operator is None or value is None:
+            continue
+        if operator is Operator.IS_NULL:
+            yield Condition(column, Operator.IS_NOT_NULL if value is False else operator)
+        else:
+            yield Condition(
+                column, IN_ANY_CASE.get(operator, operator) if any_case else operator, _stored(table, column, value)
+            )
 
 
 def asked_ordering(table: Table, given: Any, *, within: Column | None = None) -> Ordering:
-    """The order of the argument `orderBy`, or that of the key. Its direction does not matter here."""
-    name = given.get("field") if isinstance(given, dict) else None
-    key = table.key[0]
-    column = _sorts(table).get(name, key) if isinstance(name, str) else key
-    return Ordering(table, column, within=within)
+    """The order of the argument `orderBy`, or that of the key."""
+    sorts, listed = _sorts(table), given if isinstance(given, list) else [given]
+    keys = [_sort_key(one, sorts, table.key[0]) for one in listed[:MAX_SORT_KEYS] if isinstance(one, dict)]
+    return Ordering.by(table, keys, within=within)
+
+
+def _sort_key(given: Mapping[str, Any], sorts: Mapping[str, Column], key: Column) -> SortKey:
+    name, nulls = given.get("field"), given.get("nulls")
+    return SortKey.of(
+        sorts.get(name, key) if isinstance(name, str) else key,
+        descending=given.get("direction") == SortDirection.DESC.name,
+        nulls_first=nulls == SortNulls.FIRST.name if nulls else None,
+    )
 
 
 def names_of_filters(table: Table) -> Mapping[str, Column]:
     """The columns that pages of a table can be filtered by, by their names in the schema."""
     return _filters(table)
-
-
-@cache
-def served_filters(table: Table) -> tuple[str, ...]:
-    """The names of the filters whose index `ensureIndexes` builds, in the order of the table's sorts and relations."""
-    indexed = {*table.sorts, *referred_to(table)}
-    return tuple(name for name, column in _filters(table).items() if column in indexed)
 
 
 @cache
@@ -64,7 +97,7 @@ def _filters(table: Table) -> Mapping[str, Column]:
 
 @cache
 def _sorts(table: Table) -> Mapping[str, Column]:
-    return {column.name.upper(): column for column in table.sorts}
+    return {column.name.upper(): column for column in (*table.sorts, *table.other_sorts)}
 
 
 # Clients send the name of an enum's member, and the database stores its value.

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.limits.arguments import filled
-from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters, served_filters
+from schema.limits.conditions import asked_conditions, asked_ordering, names_of_filters
 from schema.limits.formulas import ONE, Formula, PageSize, PriceByArgument
 from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.groups import MAX_KEYS, OrderGroupBy, column_of
 from schema.orders.types import ORDERS
 from schema.ports.groups import GroupKey
+from schema.ports.values import columns_in
 from schema.ports.ways import time_of_count, time_of_count_within, time_of_groups, way_of
 from schema.tables.fields import Reads, roots_of
+from schema.tables.indexes import served_filters
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
@@ -118,13 +120,15 @@ class PageScan:
             yield from _advice_within(within, known)
             return
         yield from _advice_on(self.finds.table, conditions, known)
-        if not known.has_index(ordering.column):
-            yield f"No index serves `orderBy` {ordering.column.name.upper()}: `ensureIndexes` builds one."
+        first = ordering.first
+        if not first.merged and not known.has_index(first):
+            built = "`ensureIndexes` builds one" if first in self.finds.table.sorts else "begin with another field"
+            yield f"No index serves `orderBy` {first.name.upper()}: {built}."
         if self._skipped(self.size(variables, pages, statistics), variables, known):
             yield "A numbered page reads all orders before it: follow the cursors of `orders`."
 
     def asked(self, variables: Variables) -> tuple[Conditions, Ordering]:
-        """The conditions, and the order of the page. Its direction does not matter here."""
+        """The conditions, and the order of the page."""
         table = self.finds.table
         return (
             asked_conditions(table, filled(self.filter, variables)),
@@ -214,7 +218,7 @@ def _has_pages(formula: Formula) -> bool:
 
 
 def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> Iterator[str]:
-    columns = {condition.column for condition in conditions}
+    columns = columns_in(conditions)
     filters = names_of_filters(table)
     names = [f"`{name}`" for name, column in filters.items() if column in columns and not known.has_index(column)]
     if names:

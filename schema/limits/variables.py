@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_VALUES: Final = 10 * MAX_LIST_VALUES
 # Fields of an object. No input of the schema has as many, and no document of 1,000 tokens has as many variables.
 MOST_NAMES: Final = 300
+# Lists and objects within one another. A filter needs three for each of its levels.
+MOST_DEPTH: Final = 100
 # Characters of all long strings together. No argument needs a long string. The limit is that of a document, whose
 # literals could hold the same strings.
 MOST_CHARACTERS: Final = 65_536
@@ -28,6 +30,9 @@ _FEW: Final = 20
 _MESSAGES: Final = {
     "variableValues": "There are {requested:,} values in `variables`, and at most {allowed:,} are read.",
     "variableNames": "An object in `variables` has {requested:,} fields, and at most {allowed:,} are read.",
+    "variableDepth": (
+        "Lists and objects in `variables` are nested {requested:,} deep or deeper, and at most {allowed:,} are read."
+    ),
     "variableNameCharacters": "A name in `variables` has {requested:,} characters, and at most {allowed:,} are read.",
     "variableCharacters": (
         "Long texts in `variables` have {requested:,} characters together, and at most {allowed:,} are read."
@@ -46,9 +51,11 @@ def check_variables(variables: Mapping[str, Any] | None) -> int:
     """
     if not variables or _are_few_and_short(variables):
         return 0
-    values = characters = 0
+    values = characters = depth = 0
     level: list[Any] = [variables]
     while level:
+        depth += 1
+        _check("variableDepth", depth, MOST_DEPTH)
         # Counting is quick, so the values of a level are counted before the first of them is looked at.
         for container in level:
             if type(container) is not list and container:

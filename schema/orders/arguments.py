@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date  # noqa: TC003 # Strawberry reads the annotations at run time
-from decimal import Decimal  # noqa: TC003 # as above
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import strawberry
 
 from schema.errors import InputError, Reason
-from schema.orders.enums import OrderPriority, OrderStatus  # noqa: TC001 # as above
-from schema.scalars import BigInt  # noqa: TC001 # as above
-from schema.tables.arguments import EQ, IN, INDEXED, UNINDEXED, CustomerKeyFilter, SortDirection, check_list_length
+from schema.orders.types import Order
+from schema.scalars import BigInt  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.arguments import DIRECTION, NULLS, SortDirection, SortNulls, check_list_length
+from schema.tables.filters import CHANGED, INDEXED, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_GT = "Greater than this."
-_GTE = "Greater than or equal to this."
-_LT = "Less than this."
-_LTE = "Less than or equal to this."
 
 
 @strawberry.enum(
@@ -32,111 +26,59 @@ class OrderSortField(Enum):
     ORDER_KEY = strawberry.enum_value("order_key", description="By the order's key. This is the default.")
     ORDER_DATE = strawberry.enum_value("order_date", description="By the date on which the order was placed.")
     TOTAL_PRICE = strawberry.enum_value("total_price", description="By the total price of the order.")
+    CUSTOMER_KEY = strawberry.enum_value("customer_key", description="By the key of the customer who placed the order.")
+    STATUS_UPDATED_AT = strawberry.enum_value(
+        "status_updated_at",
+        description=(
+            "By the time of the last change of the status through this API. Most orders have none: with "
+            "`direction: DESC, nulls: LAST` the orders that were changed last come first, and are read fast."
+        ),
+    )
+    SHIP_PRIORITY = strawberry.enum_value(
+        "ship_priority", description="By the shipping priority. Not indexed: all orders that match are read and sorted."
+    )
 
 
-@strawberry.input(description="How to sort orders. A cursor is valid only for the `orderBy` it was issued for.")
+@strawberry.input(
+    description=(
+        "A field to sort orders by. A cursor is valid only for the whole `orderBy` it was issued for. Where the first "
+        "field has an index, a page reads what it returns, and the orders that tie with its first and last one there."
+    )
+)
 class OrderOrder:
-    """The orderBy argument."""
+    """One of the orderBy argument."""
 
     field: OrderSortField | None = strawberry.field(
         default=OrderSortField.ORDER_KEY,
-        description="The field to sort by. Every choice is fast with the indexes that `ensureIndexes` builds.",
+        description="The field. All but SHIP_PRIORITY are fast with the indexes that `ensureIndexes` builds.",
     )
-    direction: SortDirection | None = strawberry.field(
-        default=SortDirection.ASC, description="The direction of sorting."
-    )
+    direction: SortDirection | None = strawberry.field(default=SortDirection.ASC, description=DIRECTION)
+    nulls: SortNulls | None = strawberry.field(default=strawberry.UNSET, description=NULLS)
 
 
-@strawberry.input(description="Conditions on an order key. An order must satisfy all of them.")
-class OrderKeyFilter:
-    """Conditions on o_orderkey."""
-
-    eq: BigInt | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[BigInt] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-    gt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GT)
-    gte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_GTE)
-    lt: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LT)
-    lte: BigInt | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
-
-
-@strawberry.input(description="Conditions on a status. An order must satisfy all of them.")
-class OrderStatusFilter:
-    """Conditions on o_orderstatus."""
-
-    eq: OrderStatus | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[OrderStatus] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(description="Conditions on a priority. An order must satisfy all of them.")
-class OrderPriorityFilter:
-    """Conditions on o_orderpriority."""
-
-    eq: OrderPriority | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[OrderPriority] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(description="Conditions on a clerk's name, compared exactly. An order must satisfy all of them.")
-class ClerkFilter:
-    """Conditions on o_clerk."""
-
-    eq: str | None = strawberry.field(default=strawberry.UNSET, description=EQ)
-    in_: list[str] | None = strawberry.field(default=strawberry.UNSET, name="in", description=IN)
-
-
-@strawberry.input(
-    description=(
-        "Conditions on an order date. An order must satisfy all of them. For one day, pass it as `gte` and `lte`."
-    )
-)
-class OrderDateFilter:
-    """Conditions on o_orderdate."""
-
-    gt: date | None = strawberry.field(default=strawberry.UNSET, description="Later than this.")
-    gte: date | None = strawberry.field(default=strawberry.UNSET, description="On this day or later.")
-    lt: date | None = strawberry.field(default=strawberry.UNSET, description="Earlier than this.")
-    lte: date | None = strawberry.field(default=strawberry.UNSET, description="On this day or earlier.")
-
-
-@strawberry.input(description="Conditions on a total price. An order must satisfy all of them.")
-class TotalPriceFilter:
-    """Conditions on o_totalprice."""
-
-    gt: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_GT)
-    gte: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_GTE)
-    lt: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_LT)
-    lte: Decimal | None = strawberry.field(default=strawberry.UNSET, description=_LTE)
-
-
-@strawberry.input(
-    description=(
-        "Which orders to return: those that satisfy all conditions. Contradictory conditions match no order. "
-        "A condition that is absent, `null` or an empty object `{}` restricts nothing; `in: []` matches no order."
-    )
+@filter_of(
+    Order,
+    "Which orders to return.",
+    about={
+        "order_key": INDEXED,
+        "customer_key": INDEXED,
+        "order_date": INDEXED,
+        "total_price": INDEXED,
+        "status_version": CHANGED,
+        "status_updated_at": CHANGED,
+        "status_updated_by": CHANGED,
+        "status_superseded": CHANGED,
+    },
+    named={
+        "order_key": "OrderKeyFilter",
+        "customer_key": "CustomerKeyFilter",
+        "order_date": "OrderDateFilter",
+        "total_price": "TotalPriceFilter",
+        "clerk": "ClerkFilter",
+    },
 )
 class OrderFilter:
-    """The filter argument. An attribute has the name of the column that it restricts."""
-
-    order_key: OrderKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderKey`. {INDEXED}"
-    )
-    customer_key: CustomerKeyFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `customerKey`. {INDEXED}"
-    )
-    status: OrderStatusFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `status`. {UNINDEXED}"
-    )
-    order_priority: OrderPriorityFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderPriority`. {UNINDEXED}"
-    )
-    clerk: ClerkFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `clerk`. {UNINDEXED}"
-    )
-    order_date: OrderDateFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `orderDate`. {INDEXED}"
-    )
-    total_price: TotalPriceFilter | None = strawberry.field(
-        default=strawberry.UNSET, description=f"Conditions on `totalPrice`. {INDEXED}"
-    )
+    """The filter argument. An attribute has the name of the column that it restricts, or combines other filters."""
 
 
 @strawberry.input(description="Which changes to return: those that satisfy all conditions; all if there are none.")

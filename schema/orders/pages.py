@@ -9,6 +9,7 @@ import strawberry
 from schema.context import Info  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.orders.types import ORDERS, Order
 from schema.ports.values import Conditions, Count  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.freshness import freshness_field
 from schema.tables.pages import TableConnection
 
 
@@ -38,6 +39,7 @@ class OrderPage:
     conditions: strawberry.Private[Conditions]
     counted: strawberry.Private[bool]
     _count: strawberry.Private[asyncio.Future[Count] | None] = None
+    freshness = freshness_field(ORDERS)
 
     @strawberry.field(description="How many orders match the filter. Null if `includeCount` is false.")
     async def total_count(self, info: Info) -> int | None:

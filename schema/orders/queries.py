@@ -39,8 +39,10 @@ from schema.ports.changes import NO_CHANGES, ChangeFilter
 from schema.ports.values import NO_ROWS, StatsGroup
 from schema.relay.pagination import given, page_size, page_window
 from schema.relay.selection import Selection, reads_page_below
-from schema.tables.arguments import conditions_of, ordering_of
+from schema.tables.arguments import ORDER_BY, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.fields import SIZES, root_page, root_row
+from schema.tables.freshness import freshness_field
 from schema.tables.rows import columns_of, rows_in, selected_columns
 
 # The registry finds the types of orders here (schema/tables/registry.py).
@@ -51,8 +53,8 @@ _Filter = Annotated[
     strawberry.argument(description="Which orders to include; all if absent."),
 ]
 _OrderBy = Annotated[
-    OrderOrder | None,
-    strawberry.argument(description="How to sort; by ascending order key if absent."),
+    list[OrderOrder] | None,
+    strawberry.argument(description=ORDER_BY),
 ]
 _FIRST_PAGE = 1
 _reads = functools.partial(strawberry.field, extensions=(Requires(Role.READER),))
@@ -69,6 +71,12 @@ class Queries:
         "Without them you get the first page. Every page costs as little as the first.",
     )
     order: Any = root_row("orders", "The order with this key, or null if there is none.", key="order_key")
+    freshness = freshness_field(
+        ORDERS,
+        "How fresh the synced orders are. Null if that is not known: without a Lakebase, and for a moment after the "
+        "server's start. It reads no table, and does not wake the database.",
+        extensions=[Requires(Role.READER)],
+    )
 
     @_reads(description="A numbered page of orders, for user interfaces with page numbers. Prefer `orders`.")
     async def orders_page(

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import strawberry
 
 from schema.orders.enums import OrderPriority, OrderStatus
+from schema.orders.types import ORDERS
 from schema.ports.values import Count, PriceStats, StatsGroup
+from schema.tables.freshness import freshness_field
 
 if TYPE_CHECKING:
     from schema.ports.values import Stats
@@ -24,6 +26,7 @@ class OrderCount:
     as_of: datetime = strawberry.field(
         description="When the orders were counted. Without a filter, a count is reused for a few seconds."
     )
+    freshness = freshness_field(ORDERS)
 
     @classmethod
     def of(cls, count: Count) -> OrderCount:
@@ -83,6 +86,7 @@ class OrderStats:
     as_of: datetime = strawberry.field(
         description="When the statistics were computed. Without a filter, they are reused for a few seconds."
     )
+    freshness = freshness_field(ORDERS)
 
     @classmethod
     def of(cls, stats: Stats) -> OrderStats:

@@ -32,8 +32,24 @@ if TYPE_CHECKING:
     "orders",
     source="orders",
     key=("order_key",),
-    sorts=("order_date", "total_price"),
-    filters=("order_key", "customer_key", "status", "total_price", "order_date", "order_priority", "clerk"),
+    sorts=("order_date", "total_price", "customer_key"),
+    other_sorts=("status_updated_at", "ship_priority"),
+    filters=(
+        "order_key",
+        "customer_key",
+        "status",
+        "total_price",
+        "order_date",
+        "order_priority",
+        "clerk",
+        "ship_priority",
+        "comment",
+        "synced_status",
+        "status_version",
+        "status_updated_at",
+        "status_updated_by",
+        "status_superseded",
+    ),
 )
 @strawberry.type(
     description="An order: the row that was last synced from the lakehouse, with the status set through this API."
@@ -58,18 +74,20 @@ class Order(Row):
         "How many times the status was changed through this API; 0 if never. Pass it as `expectedVersion`, so that a "
         "change applies only to what you saw.",
         merged=True,
+        unchanged=(0,),
     )
     status_updated_at: datetime | None = column(
-        "When the status was last changed through this API; null if never.", merged=True
+        "When the status was last changed through this API; null if never.", merged=True, unchanged=(None,)
     )
     status_updated_by: str | None = column(
-        "The user who last changed the status through this API; null if never.", merged=True
+        "The user who last changed the status through this API; null if never.", merged=True, unchanged=(None,)
     )
     synced_status: OrderStatus | None = column("The status in the synced table, whatever was set through this API.")
     status_superseded: bool = column(
         "Whether the synced status has changed since a status was set through this API. The status that was set still "
         "wins.",
         merged=True,
+        unchanged=(False,),
     )
 
     customer: Any = to_one(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from graphql import get_named_type
+from strawberry.utils.str_converters import to_snake_case
 
 from schema.plans.selections import node_of
 from schema.ports.templates import Fact, Rows
 from schema.relay.cursors import encode_cursor
+from schema.tables.freshness import Freshness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from graphql import FieldNode
+    from graphql import FieldNode, GraphQLLeafType
 
-    from schema.plans.selections import Group
+    from schema.context import Context
+    from schema.plans.selections import Group, Selections
     from schema.plans.templates import Templates
+    from schema.ports.columns import Table
     from schema.ports.templates import JsonPage, Template
     from schema.ports.values import Key, Ordering, PageRequest
     from schema.tables.registry import Declared
@@ -28,6 +35,7 @@ class Found:
     request: PageRequest
     page: JsonPage | None
     totals: dict[str, int | None]
+    context: Context
 
 
 Piece: TypeAlias = "str | Callable[[Found], str]"
@@ -51,14 +59,19 @@ class Connection:
     counted: dict[str, FieldNode] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, templates: Templates, declared: Declared, group: Group) -> Connection:
+    def of(cls, templates: Templates, declared: Declared, group: Group, selections: Selections) -> Connection:
         """Plan the selection on a connection.
 
         Raises:
             UnplannedError: it selects a field that plans do not cover.
         """
         self = cls()
-        for part in templates.connection(declared, group, self._total):
+
+        def freshness(group: Group) -> Callable[[Found], str]:
+            write, table = freshness_of(selections, group), declared.table
+            return lambda found: write(found.context, table)
+
+        for part in templates.connection(declared, group, self._total, freshness):
             if isinstance(part, Rows):
                 self.pieces.append(_rows(templates.index_of(part.parts)))
             else:
@@ -88,6 +101,34 @@ class Connection:
         return write
 
 
+def freshness_of(selections: Selections, group: Group) -> Callable[[Context, Table], str]:
+    """Writes the freshness of a table in JSON, with the fields that are selected of it.
+
+    Raises:
+        UnplannedError: the type is not in the schema.
+    """
+    kind = selections.object_type(Freshness.__name__)
+    selected = {
+        key: (to_snake_case(name), cast("GraphQLLeafType", get_named_type(kind.fields[name].type)))
+        if name in kind.fields
+        else None
+        for key, name, _ in selections.below(kind.name, group)
+    }
+
+    def write(context: Context, table: Table) -> str:
+        freshness = Freshness.of(context, table)
+        if freshness is None:
+            return "null"
+        values = {}
+        for key, leaf in selected.items():
+            # Only `__typename` is not among the fields of the type.
+            value = kind.name if leaf is None else getattr(freshness, leaf[0])
+            values[key] = value if leaf is None or value is None else leaf[1].coerce_output_value(value)
+        return json.dumps(values, separators=(",", ":"))
+
+    return write
+
+
 def _rows(index: int) -> Callable[[Found], str]:
     return lambda found: found.page.rows[index] if found.page else ""
 
@@ -97,7 +138,7 @@ def _flag(found: Found, *, ahead: bool) -> str:
     return "true" if page and (page.more_ahead if ahead else page.any_behind) else "false"
 
 
-def _cursor(end: tuple[object, Key] | None, ordering: Ordering) -> str:
+def _cursor(end: tuple[tuple[object, ...], Key] | None, ordering: Ordering) -> str:
     return "null" if end is None else f'"{encode_cursor(ordering, *end)}"'
 
 

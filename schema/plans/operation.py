@@ -11,18 +11,20 @@ from graphql.execution.collect_fields import FragmentDetails
 
 from schema.errors import ApiError
 from schema.limits.remembered import RememberedPrice
+from schema.orders.types import ORDERS
 from schema.permissions import Role
 from schema.plans.arguments import Arguments, UnplannedError, Variables
-from schema.plans.connections import Connection
+from schema.plans.connections import Connection, freshness_of
 from schema.plans.lookups import RowCalls
 from schema.plans.roots import ID, IDS, List, Lookup, Page
 from schema.plans.selections import Selections, node_of
 from schema.plans.templates import Templates
 from schema.tables.fields import Reads, root_of
+from schema.tables.freshness import FRESHNESS
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import strawberry
     from graphql import DocumentNode, OperationDefinitionNode
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from schema.plans.replay import Failures
     from schema.plans.roots import Place
     from schema.plans.selections import Group
+    from schema.ports.columns import Table
     from schema.ports.templates import Template
     from schema.ports.values import Key
     from schema.tables.registry import Declared
@@ -118,6 +121,7 @@ class _Plan:
         self._constants: dict[str, str] = {}
         self._pages: dict[str, Page | List] = {}
         self._lookups: dict[str, Lookup] = {}
+        self._freshness: dict[str, Callable[[Context, Table], str]] = {}
         rows = RowCalls(self._templates)
         roots = selections.roots()
         if len(roots) > _MOST_ROOTS:
@@ -160,6 +164,7 @@ class _Plan:
         ]
         results = await _together(work)
         texts: dict[str, list[str]] = {key: [text] for key, text in self._constants.items()}
+        texts |= {key: [write(context, ORDERS)] for key, write in self._freshness.items()}
         texts |= zip(self._pages, results[: len(requests)], strict=True)
         found = dict(zip(keys, results[len(requests) :], strict=True))
         for (key, root), some in zip(self._lookups.items(), wanted, strict=True):
@@ -176,6 +181,9 @@ class _Plan:
         if name == "__typename":
             self._constants[key] = '"Query"'
             return
+        if name == FRESHNESS:
+            self._freshness[key] = freshness_of(self._selections, group)
+            return
         field = self._schema.get_field_for_type(name, "Query")
         root = None if field is None else root_of(field)
         if name in _BY_ID:
@@ -191,7 +199,7 @@ class _Plan:
 
     def _page(self, group: Group, declared: Declared) -> Page:
         templates = self._templates()
-        connection = Connection.of(templates, declared, group)
+        connection = Connection.of(templates, declared, group, self._selections)
         counted = {
             key: Arguments(self._schema, declared.connection_name, node, self._variables)
             for key, node in connection.counted.items()

@@ -11,7 +11,8 @@ from schema.plans.connections import Found
 from schema.plans.replay import is_of_nested
 from schema.relay.node import decode_global_id
 from schema.relay.pagination import given, page_request
-from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.tables.arguments import MAX_LIST_VALUES, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.fields import all_rows
 from schema.tables.pages import CountPrecision
 from schema.tables.rows import key_of
@@ -92,7 +93,7 @@ class Page:
         totals = {}
         for key, arguments in self.counted.items():
             totals[key] = await self._total(context, wanted.conditions, arguments.coerce(values), failures)
-        return self.connection.write(Found(wanted, page, totals))
+        return self.connection.write(Found(wanted, page, totals, context))
 
     async def _total(
         self, context: Context, conditions: Conditions, arguments: dict[str, Any], failures: Failures

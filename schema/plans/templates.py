@@ -12,6 +12,7 @@ from schema.plans.nested import NestedArguments
 from schema.plans.selections import node_of
 from schema.plans.slots import cursor_of, slots_of
 from schema.ports.templates import MOST_SLOTS, Fact, NestedPage, NestedRow, Rows, Slot, Template
+from schema.tables.freshness import FRESHNESS
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Templates:
         return self._known.setdefault(parts, len(self._known))
 
     def connection(
-        self, declared: Declared, group: Group, total: Callable[[str, Group], T]
+        self, declared: Declared, group: Group, total: Callable[[str, Group], T], freshness: Callable[[Group], T]
     ) -> list[str | Rows | Fact | T]:
         """The parts of a connection.
 
@@ -78,6 +79,7 @@ class Templates:
             declared: where the type of its rows is declared.
             group: the selection on it.
             total: makes the part of a `totalCount`, from its response key and its nodes.
+            freshness: makes the part of a `freshness`, from its nodes.
         """
         parts: list[str | Rows | Fact | T] = []
         for key, name, details in self._selections.below(declared.connection_name, group):
@@ -89,6 +91,8 @@ class Templates:
                 parts += self._page_info(details)
             elif name == Fact.TOTAL_COUNT.value:
                 parts.append(total(key, details))
+            elif name == FRESHNESS:
+                parts.append(freshness(details))
             else:
                 parts.append(_type_name(name, declared.connection_name))
         return _merged(_braced(parts))
@@ -140,7 +144,7 @@ class Templates:
             parts = ["[", Rows(tuple(_merged(self._row(target, group)))), "]"]
         else:
             # All rows of a parent are counted, whatever precision is asked for.
-            parts = self.connection(target, group, lambda _key, _group: Fact.TOTAL_COUNT)
+            parts = self.connection(target, group, lambda _key, _group: Fact.TOTAL_COUNT, _not_nested)
         return NestedPage(relation, target.table, number, tuple(parts))
 
     def _slots(self, declared: Declared) -> Mapping[str, Slot]:
@@ -151,6 +155,11 @@ class Templates:
         self._planned += 1
         if self._planned > _MOST_PLANNED:
             raise UnplannedError
+
+
+def _not_nested(_group: Group) -> Fact:
+    """The freshness beside a page in a row: PostgreSQL, which writes that page, does not know it."""
+    raise UnplannedError
 
 
 def _type_name(field_name: str, type_name: str) -> str:

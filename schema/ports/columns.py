@@ -32,6 +32,8 @@ class Column:
         kind: what it holds.
         merged: whether changes through this API decide its value. It has no index, and PostgreSQL knows nothing of it.
         may_hide: whether a deployment may leave it out of the schema. The table then need not have it.
+        unchanged: in a tuple, its value in a row that was never changed through this API; None if that depends on the
+            row.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Column:
     kind: Kind
     merged: bool = False
     may_hide: bool = False
+    unchanged: tuple[object] | None = None
 
     def __repr__(self) -> str:
         """Its name."""
@@ -76,8 +79,9 @@ class Table:
         source: the name of the source table in the lakehouse.
         relations: by the attribute of the table's type.
         needs: for each field of the type, by its name in the schema, the columns that it is resolved from.
-        sorts: the columns by which pages of the table can be sorted. The first is that of the key.
+        sorts: the columns by which pages of the table can be sorted along an index. The first is that of the key.
         filters: the columns that pages can be filtered by.
+        other_sorts: those by which pages can be sorted without an index of the table.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Table:
     needs: Mapping[str, tuple[Column, ...]]
     sorts: tuple[Column, ...]
     filters: tuple[Column, ...]
+    other_sorts: tuple[Column, ...] = ()
 
     def __getitem__(self, name: str) -> Column:
         """The column with this name."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from schema.ports.columns import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from schema.ports.columns import Column
 
@@ -58,22 +58,25 @@ class Spread:
         """Whether one of these values is common."""
         return bool(self.common) and any(str(value) in self.common for value in values)
 
-    def starting_with(self, prefix: str) -> float:
-        """About the share of the rows with texts that start with this; 1 if that is unknown."""
+    def of_texts(self, matches: Callable[[str], bool]) -> float:
+        """About the share of the rows with texts that match; 1 if that is unknown."""
         if not self.texts and not self.common:
             return 1.0
-        common = sum(share for text, share in self.common.items() if text.startswith(prefix))
+        common = sum(share for text, share in self.common.items() if matches(text))
         others = 1.0 - sum(self.common.values())
         # As many as the sample shows, and what one of it stands for.
-        seen = sum(text.startswith(prefix) for text in self.texts) + 1
+        seen = sum(map(matches, self.texts)) + 1
         return min(1.0, common + others * seen / (len(self.texts) + 1))
 
     def between(self, low: float, high: float) -> float:
         """About the share of the rows with values between two places; 1 if that is unknown."""
-        if len(self.bounds) < _ENDS:
+        if len(self.bounds) < _ENDS and not self.places:
             return 1.0
         common = sum(share for place, share in self.places if low <= place <= high)
         others = 1.0 - sum(share for _, share in self.places)
+        if len(self.bounds) < _ENDS:
+            # All of the others may lie between them.
+            return min(1.0, common + others)
         return min(1.0, common + others * (self._below(high) - self._below(low)) + self.each)
 
     def _below(self, place: float) -> float:
@@ -98,12 +101,15 @@ class TableStatistics:
         indexes: the columns of each index that can serve a page, in the index's order.
         spreads: the spread of each column that has statistics.
         plain: whether it is one plain table, and not a view or partitions.
+        changed: about how many of its rows were changed through this API. The spreads of columns that have a value only
+            then are those among these rows.
     """
 
     rows: int = 0
     indexes: frozenset[tuple[Column, ...]] = frozenset()
     spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
+    changed: int = 0
     # All beginnings of the indexes. Each nested page of a request asks for one.
     _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
 
@@ -126,15 +132,18 @@ NO_STATISTICS: Final = TableStatistics()
 
 
 def place_of(column: Column, value: object) -> float | None:
-    """The place of a number or a date among all values of its column; None for any other value.
+    """The place of a number, a date or a moment among all values of its column; None for any other value.
 
     Args:
         column: the column.
-        value: a number, a date, or a text as clients and PostgreSQL write it.
+        value: a number, a date, a moment, or a text as clients and PostgreSQL write it.
     """
     try:
         if column.kind is Kind.DATE:
             return float(date.fromisoformat(str(value)).toordinal())
+        if column.kind is Kind.MOMENT:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).upper())
+            return moment.timestamp()
         place = float(value) if isinstance(value, int | float | str | Decimal) else math.nan
     except (ValueError, OverflowError):
         return None

@@ -144,11 +144,11 @@ class JsonPage(NamedTuple):
     """A page of rows as JSON.
 
     `rows[i]` is the text of all rows by the i-th template, separated by commas. `first` and `last` are the sort
-    value and the key of the first and the last row; None on an empty page, and if they were not requested.
+    values and the key of the first and the last row; None on an empty page, and if they were not requested.
     """
 
     rows: tuple[str, ...]
     more_ahead: bool
     any_behind: bool
-    first: tuple[ColumnValue, Key] | None
-    last: tuple[ColumnValue, Key] | None
+    first: tuple[tuple[ColumnValue, ...], Key] | None
+    last: tuple[tuple[ColumnValue, ...], Key] | None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from schema.ports.columns import Column, Table
+    from schema.ports.columns import Column, Columns, Table
 
 
 ColumnValue = object
@@ -21,15 +21,25 @@ Row = tuple[ColumnValue, ...]
 
 
 class Operator(Enum):
-    """How a condition compares. IN takes a tuple of values; an empty tuple matches no row."""
+    """How a condition compares. IN and NOT_IN take a tuple of values; IN with an empty tuple matches no row.
+
+    Only IS_NULL matches rows without a value. IS_NULL and IS_NOT_NULL take none.
+    """
 
     EQ = "eq"
-    IN = "in_"
+    NE = "ne"
+    IN = "in"
+    NOT_IN = "not_in"
     GT = "gt"
     GTE = "gte"
     LT = "lt"
     LTE = "lte"
+    IS_NULL = "is_null"
+    IS_NOT_NULL = "is_not_null"
+    CONTAINS = "contains"
+    CONTAINS_IN_ANY_CASE = "contains_in_any_case"
     STARTS_WITH = "starts_with"
+    STARTS_WITH_IN_ANY_CASE = "starts_with_in_any_case"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +48,109 @@ class Condition:
 
     column: Column
     operator: Operator
-    value: ColumnValue | tuple[ColumnValue, ...]
+    value: ColumnValue | tuple[ColumnValue, ...] = None
 
 
-Conditions = tuple[Condition, ...]
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Matches the rows that one of the alternatives matches: no row if there are none."""
+
+    alternatives: tuple[Conditions, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Matches exactly the rows that the conditions do not match, those without a value included."""
+
+    conditions: Conditions
+
+
+Term: TypeAlias = Condition | AnyOf | Not
+# All of its terms must hold.
+Conditions: TypeAlias = tuple[Term, ...]
+
+
+def comparisons_in(conditions: Conditions) -> Iterator[Condition]:
+    """All comparisons in conditions, from left to right."""
+    for term in conditions:
+        if isinstance(term, Condition):
+            yield term
+        elif isinstance(term, Not):
+            yield from comparisons_in(term.conditions)
+        else:
+            for alternative in term.alternatives:
+                yield from comparisons_in(alternative)
+
+
+def columns_in(conditions: Conditions) -> Columns:
+    """The columns that conditions compare."""
+    return frozenset(condition.column for condition in comparisons_in(conditions))
+
+
+class SortKey(NamedTuple):
+    """A column to sort by. Text sorts by its code points."""
+
+    column: Column
+    descending: bool
+    nulls_first: bool
+
+    @classmethod
+    def of(cls, column: Column, *, descending: bool = False, nulls_first: bool | None = None) -> SortKey:
+        """A sort by this column. By default nulls are where PostgreSQL has them: last, and first if descending."""
+        return cls(column, descending, descending if nulls_first is None else nulls_first)
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A total order of a table: by `column`, then by the table's key, all in the same direction.
+    """A total order of a table: by `keys`, one after the other, then by the table's key, which is `descending` or not.
 
-    Null in `column` sorts last when ascending and first when descending. Text sorts by its code points.
+    Equal orders are equal: `keys` never has a column of the table's key.
     If there is `within`, it is an order of the rows with one value in that column: of the rows that belong to a parent.
     """
 
     table: Table
-    column: Column
+    keys: tuple[SortKey, ...] = ()
     descending: bool = False
     within: Column | None = None
+
+    @classmethod
+    def by(cls, table: Table, keys: Iterable[SortKey], *, within: Column | None = None) -> Ordering:
+        """The order by these columns. Ties go by the table's key in the direction of the last column.
+
+        Nothing ties after the first column of the table's key, which stands for all of it, so the rest is left out.
+        """
+        some, descending = [], False
+        for key in keys:
+            descending = key.descending
+            if key.column is table.key[0]:
+                break
+            some.append(key)
+        return cls(table, tuple(some), descending, within)
 
     @property
     def by_key(self) -> bool:
         """Whether it is by the key alone."""
-        return self.column is self.table.key[0]
+        return not self.keys
+
+    @property
+    def first(self) -> Column:
+        """The column that it sorts by first."""
+        return self.keys[0].column if self.keys else self.table.key[0]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that decide a row's place: those it sorts by, and the table's key."""
+        return (*(key.column for key in self.keys), *self.table.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in an ordering: the place of a row with this value and key. The row need not exist any more.
+    """A place in an ordering: the place of a row with these values and this key. The row need not exist any more.
 
-    `key` has a value for each column of the table's key. `value` is None if the ordering is by the key alone.
+    `values` has a value for each column that the ordering sorts by, and `key` for each column of the table's key.
     """
 
-    value: ColumnValue | None
+    values: tuple[ColumnValue | None, ...]
     key: Key
 
 

@@ -6,28 +6,23 @@ import base64
 import binascii
 import json
 import re
-from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from schema.errors import InputError, Reason
 from schema.ports.changes import BEGINNING, FeedPlace
 from schema.ports.columns import Kind
-from schema.ports.values import Key, Ordering, Position
-from schema.scalars import sort_date
-
-if TYPE_CHECKING:
-    from schema.ports.columns import Column, Table
+from schema.ports.values import Key, Ordering, Position, SortKey
+from schema.relay.sort_values import read_value, written_value
 
 CURSOR_VERSION = 1
 _CHANGES = "changes"
 _UNNAMED = "orders"
-# Longer than any cursor that we issue. One by key, date or price holds at most four numbers of 19 digits and a price.
-_CURSOR_MAX_CHARACTERS = 300
+# Longer than any cursor that we issue. One without a text holds at most four names, four numbers of 19 digits, and a
+# date, a time and a price.
+_CURSOR_MAX_CHARACTERS = 600
 # A cursor by a text holds the text.
 _TEXT_CURSOR_MAX_CHARACTERS = 8_192
-# Every value that PostgreSQL's numeric can hold, because every row has a cursor.
-_NUMERIC = re.compile(r"-?([0-9]+(\.[0-9]+)?|Infinity)|NaN", re.ASCII)
+_KEY_NAME = re.compile(r"(?P<column>[a-z_]+)(?P<sign>[+-])(?P<nulls>first|last)?", re.ASCII)
 _KEY_CURSOR = re.compile(rb'\[%d,"([a-z_.]+[+-])",(0|-?[1-9][0-9]{0,18})\]' % CURSOR_VERSION)
 _BIGINT = range(-(2**63), 2**63)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -36,8 +31,8 @@ _PARENT = 2
 _CURSOR_INVALID = "The cursor was not issued by this API for this list, or is damaged."
 
 
-def encode_cursor(ordering: Ordering, value: object, key: Key, parent: object = None) -> str:
-    """The opaque cursor of the row with this sort value and key, in the list of its parent if it has one."""
+def encode_cursor(ordering: Ordering, values: tuple[object, ...], key: Key, parent: object = None) -> str:
+    """The opaque cursor of the row with these sort values and key, in the list of its parent if it has one."""
     if ordering.by_key and ordering.within is None and len(key) == 1:
         # The simplest and most common cursor, at a third of the cost.
         return _encoded(f"{cursor_start(ordering)}{key[0]}]".encode())
@@ -45,8 +40,7 @@ def encode_cursor(ordering: Ordering, value: object, key: Key, parent: object = 
     if ordering.within is not None:
         parts.append(parent)
     parts += key
-    if not ordering.by_key:
-        parts.append(None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value))
+    parts += [written_value(one.column, value) for one, value in zip(ordering.keys, values, strict=True)]
     # PostgreSQL writes these cursors too, and escapes only what JSON requires.
     return opaque(parts, escaped=False)
 
@@ -142,22 +136,21 @@ def _key_position(cursor: str, ordering: Ordering) -> Position | None:
     if match is None or match[1].decode() != _ordering_name(ordering) or _encoded(text) != cursor:
         return None
     key = int(match[2])
-    return Position(value=None, key=(key,)) if key in _BIGINT else None
+    return Position(values=(), key=(key,)) if key in _BIGINT else None
 
 
 def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
-    by_text = ordering.column.kind is Kind.TEXT
+    by_text = any(one.column.kind is Kind.TEXT for one in ordering.keys)
     longest = _TEXT_CURSOR_MAX_CHARACTERS if by_text else _CURSOR_MAX_CHARACTERS
     version, name, *rest = cursor_parts(cursor, longest=longest)
     if version != CURSOR_VERSION or not isinstance(name, str):
         raise ValueError(cursor)
-    if name not in _ordering_names(ordering.table, ordering.within):
-        raise ValueError(cursor)
     if name != _ordering_name(ordering):
+        issued_for = _ordering_named(name, ordering)
         raise InputError(
             Reason.CURSOR_ORDER_MISMATCH,
-            f"The cursor was issued for another `orderBy` than {ordering.column.name.upper()} "
-            f"{'DESC' if ordering.descending else 'ASC'}. Use that `orderBy`, or start again without a cursor.",
+            f"The cursor was issued for the `orderBy` {_described(issued_for)}, and this is {_described(ordering)}. "
+            "Use that `orderBy`, or start again without a cursor.",
         )
     of = None
     if ordering.within is not None:
@@ -168,16 +161,19 @@ def _position(cursor: str, ordering: Ordering, parent: object) -> Position:
     key = tuple(part for part in rest[:width] if type(part) is int and part in _BIGINT)
     if len(key) != width:
         raise ValueError(cursor)
-    value = _sort_value(ordering, rest[width:])
+    written = rest[width:]
+    if len(written) != len(ordering.keys):
+        raise ValueError(cursor)
+    values = tuple(read_value(one.column, text) for one, text in zip(ordering.keys, written, strict=True))
     # Only the exact encoding that we issue is accepted: each position has one cursor.
-    if encode_cursor(ordering, value, key, of) != cursor:
+    if encode_cursor(ordering, values, key, of) != cursor:
         raise ValueError(cursor)
     if of != parent:
         raise InputError(
             Reason.CURSOR_INVALID,
             "The cursor was issued for the list of another object. Use it there, or start this list without a cursor.",
         )
-    return Position(value=value, key=key)
+    return Position(values=values, key=key)
 
 
 def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[object]:
@@ -196,39 +192,55 @@ def cursor_parts(cursor: str, *, longest: int = _CURSOR_MAX_CHARACTERS) -> list[
 
 
 def _ordering_name(ordering: Ordering) -> str:
+    if not ordering.keys:
+        return f"{_prefix(ordering)}{ordering.table.key[0].name}{'-' if ordering.descending else '+'}"
+    return f"{_prefix(ordering)}{','.join(map(_key_name, _named_keys(ordering)))}"
+
+
+def _named_keys(ordering: Ordering) -> tuple[SortKey, ...]:
+    """The columns that name an ordering. The table's key is one if its direction does not follow from the others."""
+    if ordering.keys and ordering.keys[-1].descending is ordering.descending:
+        return ordering.keys
+    return (*ordering.keys, SortKey.of(ordering.table.key[0], descending=ordering.descending))
+
+
+def _prefix(ordering: Ordering) -> str:
     # A cursor of orders names no table: there was no other one when the first of them were issued.
     table = "" if ordering.table.name == _UNNAMED and ordering.within is None else f"{ordering.table.name}."
-    within = "" if ordering.within is None else f"{ordering.within.name}."
-    return f"{table}{within}{ordering.column.name}{'-' if ordering.descending else '+'}"
+    return table if ordering.within is None else f"{table}{ordering.within.name}."
 
 
-@lru_cache(maxsize=64)
-def _ordering_names(table: Table, within: Column | None) -> frozenset[str]:
-    return frozenset(
-        _ordering_name(Ordering(table, column, descending=descending, within=within))
-        for column in table.columns
-        for descending in (False, True)
-    )
+def _key_name(key: SortKey) -> str:
+    """A column with its direction, and the place of nulls if that is not the usual one: `order_date-last`."""
+    nulls = "" if key.nulls_first is key.descending else "first" if key.nulls_first else "last"
+    return f"{key.column.name}{'-' if key.descending else '+'}{nulls}"
 
 
-def _sort_value(ordering: Ordering, rest: list[object]) -> object:
-    if ordering.by_key:
-        if rest:
-            raise ValueError(rest)
-        return None
-    (text,) = rest
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise ValueError(text)  # noqa: TRY004 # as above
-    if ordering.column.kind is Kind.DATE:
-        return sort_date(text)
-    if ordering.column.kind is Kind.TEXT:
-        if "\0" in text:
-            raise ValueError(text)
-        return text
-    number = Decimal(text) if _NUMERIC.fullmatch(text) else None
-    # PostgreSQL has no negative zero.
-    if number is None or (number.is_zero() and number.is_signed()):
-        raise ValueError(text)
-    return number
+def _ordering_named(name: str, ordering: Ordering) -> Ordering:
+    """The ordering of the same list that has this name.
+
+    Raises:
+        ValueError: none has it.
+    """
+    prefix = _prefix(ordering)
+    columns = {column.name: column for column in ordering.table.columns}
+    keys = []
+    for part in name.removeprefix(prefix).split(","):
+        match = _KEY_NAME.fullmatch(part)
+        if match is None or match["column"] not in columns:
+            raise ValueError(name)
+        nulls_first = match["nulls"] == "first" if match["nulls"] else None
+        keys.append(SortKey.of(columns[match["column"]], descending=match["sign"] == "-", nulls_first=nulls_first))
+    named = Ordering.by(ordering.table, keys, within=ordering.within)
+    if _ordering_name(named) != name:
+        raise ValueError(name)
+    return named
+
+
+def _described(ordering: Ordering) -> str:
+    """An ordering in the words of the argument `orderBy`."""
+    words = []
+    for key in _named_keys(ordering):
+        nulls = "" if key.nulls_first is key.descending else f" NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+        words.append(f"{key.column.name.upper()} {'DESC' if key.descending else 'ASC'}{nulls}")
+    return ", ".join(words)

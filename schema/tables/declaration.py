@@ -42,9 +42,17 @@ class _Stored(NamedTuple):
     merged: bool
     may_hide: bool
     shown: bool
+    unchanged: tuple[object] | None = None
 
 
-def column(description: str, stored: str | None = None, *, merged: bool = False, may_hide: bool = False) -> Any:
+def column(
+    description: str,
+    stored: str | None = None,
+    *,
+    merged: bool = False,
+    may_hide: bool = False,
+    unchanged: tuple[object] | None = None,
+) -> Any:
     """A field that holds a column.
 
     Args:
@@ -52,8 +60,9 @@ def column(description: str, stored: str | None = None, *, merged: bool = False,
         stored: the column's name in the database; None if the value is computed.
         merged: whether changes through this API decide its value.
         may_hide: whether a deployment may leave it out of the schema.
+        unchanged: in a tuple, its value in a row that was never changed; None if that depends on the row.
     """
-    return _stored(_Stored(stored, merged, may_hide, shown=True), description)
+    return _stored(_Stored(stored, merged, may_hide, shown=True, unchanged=unchanged), description)
 
 
 def unseen(stored: str) -> Any:
@@ -93,6 +102,7 @@ def has_table(
     source: str,
     key: tuple[str, ...],
     sorts: tuple[str, ...] = (),
+    other_sorts: tuple[str, ...] = (),
     filters: tuple[str, ...] = (),
 ) -> Any:
     """Decorate a type whose fields are columns and relations with its table.
@@ -101,14 +111,17 @@ def has_table(
         name: the table's name in settings and messages.
         source: the name of its source table in the lakehouse.
         key: the attributes that hold its primary key.
-        sorts: the attributes that its pages can be sorted by, besides the key.
+        sorts: the attributes that its pages can be sorted by along an index, besides the key.
+        other_sorts: the attributes that they can be sorted by without an index of the table.
         filters: the attributes that its pages can be filtered by.
     """
 
     def decorate(kind: type[_R]) -> type[_R]:
         definition = get_object_definition(kind, strict=True)
         columns = tuple(
-            Column(field.python_name, stored.name, _kind_of(field.type), stored.merged, stored.may_hide)
+            Column(
+                field.python_name, stored.name, _kind_of(field.type), stored.merged, stored.may_hide, stored.unchanged
+            )
             for field in definition.fields
             if (stored := field.metadata.get(_COLUMN)) is not None
         )
@@ -137,6 +150,7 @@ def has_table(
                 **needed,
             },
             sorts=(keys[0], *(by_name[part] for part in sorts)),
+            other_sorts=tuple(by_name[part] for part in other_sorts),
             filters=tuple(by_name[part] for part in filters),
         )
         return kind

@@ -18,7 +18,8 @@ from schema.ports.columns import Relation
 from schema.ports.values import PageRequest
 from schema.relay.pagination import given, page_request
 from schema.scalars import BigInt
-from schema.tables.arguments import MAX_LIST_VALUES, conditions_of, ordering_of
+from schema.tables.arguments import MAX_LIST_VALUES, ORDER_BY, ordering_of
+from schema.tables.conditions import conditions_of
 from schema.tables.declaration import relates, relation_of
 from schema.tables.pages import read_connection
 from schema.tables.registry import REGISTERED
@@ -216,7 +217,7 @@ def _page(
 
 def _page_arguments(target: str, declared: Declared, sizes: str, of: str = "") -> tuple[inspect.Parameter, ...]:
     rows = target.replace("_", " ")
-    described = {
+    described: dict[str, tuple[Any, str]] = {
         "first": (int | None, f"How many {rows} to return after `after`: {sizes}."),
         "after": (str | None, f"Return {rows} after this cursor, for example `pageInfo.endCursor`.{of}"),
         "last": (int | None, f"How many {rows} to return before `before`: {sizes}."),
@@ -225,7 +226,8 @@ def _page_arguments(target: str, declared: Declared, sizes: str, of: str = "") -
     if declared.filter:
         described["filter"] = declared.lazy(declared.filter) | None, f"Which {rows} to include; all if absent."
     if declared.order_by:
-        described["order_by"] = declared.lazy(declared.order_by) | None, "How to sort; by ascending key if absent."
+        keys: Any = list[declared.lazy(declared.order_by)]  # type: ignore[misc] # as above
+        described["order_by"] = keys | None, ORDER_BY
     return tuple(
         _argument(name, Annotated[type_, strawberry.argument(description=description)], UNSET)
         for name, (type_, description) in described.items()

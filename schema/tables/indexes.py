@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from schema.tables.registry import REGISTERED
+from strawberry.utils.str_converters import to_camel_case
+
+from schema.tables.registry import REGISTERED, referred_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,6 +41,13 @@ def indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
     is looked up by a filter, too, if there is one.
     """
     return [index for table in tables for index in _indexes(table, tables)]
+
+
+@cache
+def served_filters(table: Table) -> tuple[str, ...]:
+    """The names in the schema of the filters whose index `ensureIndexes` builds, in the order of the filters."""
+    indexed = {*table.sorts, *referred_to(table)}
+    return tuple(to_camel_case(column.name) for column in table.filters if column in indexed)
 
 
 def _indexes(table: Table, served: Collection[Table]) -> Iterator[NeededIndex]:

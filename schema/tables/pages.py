@@ -13,6 +13,7 @@ from schema.ports.values import NO_ROWS, PageRequest
 from schema.relay.cursors import encode_cursor
 from schema.relay.pagination import Connection, Edge, PageInfo
 from schema.relay.selection import Selection, reads_page
+from schema.tables.freshness import BESIDE, Freshness
 from schema.tables.rows import columns_of, rows_in
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class TableConnection(Connection[NodeT], Generic[NodeT]):
             return await info.context.tables.estimated_count(table, request.conditions)
         return (await info.context.tables.count(table, request.conditions)).count
 
+    @strawberry.field(description=BESIDE)
+    def freshness(self, info: Info) -> Freshness | None:
+        """That of the whole table, whichever page this is."""
+        return Freshness.of(info.context, self.request.ordering.table)
+
     @classmethod
     def of(
         cls, request: PageRequest, page: Page, *, with_cursors: bool, parent: object = None
@@ -103,12 +109,12 @@ class TableConnection(Connection[NodeT], Generic[NodeT]):
 
 def _cursor(ordering: Ordering, row: Row, parent: object) -> str:
     key = tuple(getattr(row, column.name) for column in ordering.table.key)
-    return encode_cursor(ordering, getattr(row, ordering.column.name), key, parent)
+    return encode_cursor(ordering, tuple(getattr(row, one.column.name) for one in ordering.keys), key, parent)
 
 
 def cursor_columns(ordering: Ordering) -> Columns:
     """The columns that the cursors of an ordering need."""
-    return frozenset({ordering.column, *ordering.table.key})
+    return frozenset(ordering.columns)
 
 
 async def read_connection(

@@ -45,6 +45,10 @@ CONNECT_SECONDS: Final = 3.0
 # With SUBSCRIBERS_KEEP_AWAKE=false the feed sends nothing for hours, so only TCP finds that its peer is gone: it probes
 # after 30 s of silence, then every 10 s, three times. Probes do not keep the database awake.
 _PROBES: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+# Two for each export. A caller may hold half of a pool (server/db/shares.py), so a slow statement of one export does
+# not hold up the caller's other one.
+_EXPORT_CONNECTIONS: Final = 4
+_EXPORT_WAIT_SECONDS: Final = 5.0
 _FEED_CONNECTIONS = _MIGRATION_CONNECTIONS = _ADMIN_CONNECTIONS = 1
 _ALLOWED = sa.text(
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
@@ -86,7 +90,13 @@ class Engines:
 
 def connections_of(settings: Settings) -> int:
     """How many connections to the primary all processes with these settings may hold at once."""
-    kept = settings.pool_size + _AGGREGATE_CONNECTIONS + settings.write_pool_size + OPERATION_CONNECTIONS
+    kept = (
+        settings.pool_size
+        + _AGGREGATE_CONNECTIONS
+        + settings.write_pool_size
+        + OPERATION_CONNECTIONS
+        + _EXPORT_CONNECTIONS
+    )
     return settings.workers * (kept + _FEED_CONNECTIONS + _MIGRATION_CONNECTIONS + _ADMIN_CONNECTIONS)
 
 
@@ -141,6 +151,17 @@ def create_read_pools(settings: Settings, database: Database, *, prefix: str = "
             size=_AGGREGATE_CONNECTIONS,
             pool_timeout=_AGGREGATE_WAIT_SECONDS,
         ),
+    )
+
+
+def create_exports_pool(settings: Settings, database: Database) -> Pool:
+    """Create the small pool of exports. It opens no connection before the first export."""
+    return _pool(
+        "exports",
+        database,
+        _connector(settings, database, statement_timeout=settings.aggregate_statement_timeout, purpose=" export"),
+        size=_EXPORT_CONNECTIONS,
+        pool_timeout=_EXPORT_WAIT_SECONDS,
     )
 
 

@@ -10,6 +10,8 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from schema.errors import ApiError, InputError, InternalError, Reason, UnavailableError
+from schema.tables.indexes import served_filters
+from schema.tables.registry import ORDERS_NAME, REGISTERED
 from server.db.database import LoginRefusedError
 
 # A statement timeout, or a cancelled statement.
@@ -46,7 +48,6 @@ _DATA_CLASS = "22"
 _UNREACHABLE = "The database cannot be reached. Try again shortly."
 _VALUE_INVALID = "No row can have one of the values in the request."
 _TIMEOUT = "The database took too long. Narrow the filter with a condition that an index backs"
-_TIMEOUT_ADVICE = f"{_TIMEOUT}: orderKey, customerKey, orderDate or totalPrice."
 
 
 # What asyncpg raises, besides OSError (refused, reset) and TimeoutError (silent).
@@ -58,11 +59,21 @@ class TableNamed(NamedTuple):
 
     words: str
     reason: Reason
+    # The table's name in settings; None if there are several.
+    name: str | None
 
     @classmethod
     def of(cls, name: str) -> TableNamed:
         """How they name the served table with this name."""
-        return cls(f"the table of {name.replace('_', ' ')}", Reason.TABLE_UNAVAILABLE)
+        return cls(f"the table of {name.replace('_', ' ')}", Reason.TABLE_UNAVAILABLE, name)
+
+    def to_narrow(self) -> str:
+        """How to ask so that a statement reads less: which conditions an index backs."""
+        names = () if self.name is None else served_filters(REGISTERED[self.name].table)
+        if not names:
+            return f"{_TIMEOUT}."
+        *others, last = (f"`{name}`" for name in names)
+        return f"{_TIMEOUT}: {' or '.join([', '.join(others), last] if others else [last])}."
 
     def says(self, text: str) -> str:
         """A sentence about the table."""
@@ -70,9 +81,9 @@ class TableNamed(NamedTuple):
         return sentence[0].upper() + sentence[1:]
 
 
-ORDERS_NAMED: Final = TableNamed("the orders table", Reason.ORDERS_UNAVAILABLE)
+ORDERS_NAMED: Final = TableNamed("the orders table", Reason.ORDERS_UNAVAILABLE, ORDERS_NAME)
 # A statement of several tables.
-TABLES_NAMED: Final = TableNamed("a table of the query", Reason.TABLE_UNAVAILABLE)
+TABLES_NAMED: Final = TableNamed("a table of the query", Reason.TABLE_UNAVAILABLE, None)
 
 
 def classify(error: BaseException, table: TableNamed = ORDERS_NAMED) -> ApiError:
@@ -129,7 +140,7 @@ def sqlstate(error: BaseException) -> str:
 
 def _classify_state(state: str, table: TableNamed, *, connection_lost: bool) -> ApiError | None:
     if state == QUERY_CANCELED:
-        return UnavailableError(Reason.STATEMENT_TIMEOUT, _TIMEOUT_ADVICE, public=f"{_TIMEOUT}.")
+        return UnavailableError(Reason.STATEMENT_TIMEOUT, table.to_narrow())
     if state in _TABLE_STATES:
         return UnavailableError(table.reason, f"{table.says(_TABLE_STATES[state])} Try again later.")
     if state[:2] == _DATA_CLASS:

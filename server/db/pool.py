@@ -117,6 +117,10 @@ class Pool:
         """Connections that are in use. One that has just been opened may be neither used nor idle."""
         return sum(raw.since < math.inf for raw in self._open)
 
+    def backends(self) -> list[int]:
+        """The process ids, in PostgreSQL, of the connections that are in use."""
+        return [raw.driver_connection.get_server_pid() for raw in self._open if raw.since < math.inf]
+
     async def run(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
         """The result of work on a connection. If that takes too long on a brief one, it runs again on an ordinary one.
 

@@ -188,7 +188,7 @@ class Gateway:
             reads.position = self.consistency.position(request)
             data = await request_data(request, context.account)
         except ApiError:
-            self._charge_mistake(context)
+            self.charge_mistake(context)
             raise
         self.resolve(data, reads, context)
         return context, data, terms
@@ -210,10 +210,10 @@ class Gateway:
             if data.extensions is not None:
                 reads.position = max(reads.position, self.consistency.position_in(data.extensions))
         except ApiError:
-            self._charge_mistake(context)
+            self.charge_mistake(context)
             raise
 
-    def _charge_mistake(self, context: Context) -> None:
+    def charge_mistake(self, context: Context) -> None:
         """Charge for an operation that is refused before its document is looked at.
 
         Raises:

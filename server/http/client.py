@@ -24,6 +24,9 @@ COST_HEADER: Final = "x-graphql-cost"
 _FINISH_SECONDS: Final = 0.05
 # The key of a request's scope with the `ClientPresence` of its connection.
 CLIENT_PRESENCE: Final = "server.client_presence"
+# The key of a request's scope with the trailer fields of its response, which the application may add until the end of a
+# chunked body. Its last message has to be empty.
+TRAILERS: Final = "server.trailers"
 # The key of a request's scope with the error that the connection found in its body while it was read.
 REFUSAL: Final = "server.refusal"
 

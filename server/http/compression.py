@@ -50,7 +50,7 @@ class Encoding(Enum):
 
 
 class Compression:
-    """Compresses whole responses, never streams: server-sent events and WebSockets do not use it.
+    """Compresses whole responses, and exports part by part. Server-sent events and WebSockets do not use it.
 
     Compression can leak a secret that is in the same body as text of an attacker's choice, by the body's length
     (BREACH). No body has a secret in it: consistency tokens are headers. The length reveals only the data
@@ -84,6 +84,10 @@ class Compression:
             return False
         return accepted is Encoding.ONLY_GZIP or size_bytes >= self._from_bytes
 
+    def stream(self, accepted: Encoding) -> GzipStream | None:
+        """What compresses a long response part by part; None if the client gets it plain."""
+        return None if accepted is Encoding.IDENTITY or self._from_bytes is None else GzipStream()
+
     async def apply(self, response: Response) -> None:
         """Compress the body of a response, and set its headers accordingly."""
         body = bytes(response.body)
@@ -93,6 +97,23 @@ class Compression:
             response.body = await asyncio.to_thread(_compressed, body)
         response.headers["content-encoding"] = "gzip"
         response.headers["content-length"] = str(len(response.body))
+
+
+class GzipStream:
+    """Compresses a response part by part. The client can read each part as soon as it has it."""
+
+    def __init__(self) -> None:
+        self._compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_FORMAT)
+
+    async def part(self, body: bytes, *, last: bool) -> bytes:
+        """The next part of the response."""
+        if len(body) < _THREAD_FROM_BYTES:
+            return self._part(body, last)
+        return await asyncio.to_thread(self._part, body, last)
+
+    def _part(self, body: bytes, last: bool) -> bytes:  # noqa: FBT001 # of a thread's call
+        mode = isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH
+        return bytes(self._compressor.compress(body) + self._compressor.flush(mode))
 
 
 def _compressed(body: bytes) -> bytes:

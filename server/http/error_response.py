@@ -31,7 +31,7 @@ _TOO_DEEP = "The document is nested too deeply."
 # graphql-core raises a TypeError with this text for a null where the schema allows none.
 _NULL_IN_NON_NULL = re.compile(r"Cannot return null for non-nullable field \w+\.\w+\.", re.ASCII)
 # graphql-core's own messages for these name types, fields, arguments and enum values; the advice of the last one does.
-_NAMING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID, Reason.COST_EXCEEDED})
+_NAMING = frozenset({Reason.DOCUMENT_INVALID, Reason.VARIABLES_INVALID, Reason.COST_EXCEEDED, Reason.STATEMENT_TIMEOUT})
 # A thousand bad rows are a thousand errors to the client. The log needs the first few.
 _LOGGED_PER_ANSWER = 3
 # A person reads no more errors of one document. graphql-core finds up to a hundred, and quotes the document in each.

@@ -47,7 +47,9 @@ class MetricsEndpoint:
                 raise RequestError(Reason.METHOD_NOT_ALLOWED, f"Use {_METHODS}.")
             await self._check(request)
             encoding = self._compression.accepted(scope)
-            request.state["sampler"].sample()
+            sampler = request.state["sampler"]
+            sampler.scraped()
+            sampler.sample()
             # Reading hundreds of series of every worker takes some ten milliseconds, so a thread does it.
             text, media_type = await asyncio.to_thread(exposition, accepted_by(request) or "")
             response = Response(text, headers={"content-type": media_type})

@@ -56,6 +56,14 @@ def media_type(accept: str | None) -> str | None:
     return best
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def preferred(accept: str | None, offered: tuple[str, ...]) -> str | None:
+    """The media type among those offered that the Accept header prefers; None if it admits none of them."""
+    wanted = weights_of(accept or "*/*")
+    best = max(offered, key=lambda media: _weight(media, wanted))
+    return best if _weight(best, wanted) > 0 else None
+
+
 def wants_page(accept: str | None) -> bool:
     """Whether a browser asks for a page: it names text/html, where curl sends a wildcard."""
     return weights_of(accept or "").get(HTML, 0.0) > 0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GRAPHQL_PATH: Final = "/api/graphql"
 STREAM_PATH: Final = f"{GRAPHQL_PATH}/stream"
+EXPORT_PATH: Final = f"{GRAPHQL_PATH}/export"
 METRICS_PATH: Final = "/api/metrics"
 # Paths of health checks and scrapes, and of the files that pages load: neither counted nor traced.
 WATCHED: Final = ("/livez", "/readyz", "/static/", METRICS_PATH)
@@ -86,7 +87,7 @@ class RequestMiddleware:
 
 
 def _purpose(path: str) -> Purpose:
-    if path in {GRAPHQL_PATH, STREAM_PATH}:
+    if path in {GRAPHQL_PATH, STREAM_PATH, EXPORT_PATH}:
         return "graphql"
     if path == METRICS_PATH:
         return "scrape"

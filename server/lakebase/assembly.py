@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from schema.errors import UnavailableError
 from schema.graph import TABLES
 from schema.ports.admin.administration import Configured
+from schema.ports.admin.instances import Flavour
 from schema.ports.admin.tables import ServedTable
 from schema.tables.registry import ORDERS_NAME, REGISTERED
 from server.db.engine import create_operations_pool
@@ -23,6 +24,7 @@ from server.lakebase.database.indexes import TableIndexes
 from server.lakebase.database.inspection import Postgres
 from server.lakebase.database.lineage import Lineage
 from server.lakebase.database.own_tables import OwnTables
+from server.lakebase.freshness import PlatformFreshness
 from server.lakebase.not_configured import NotConfigured
 from server.lakebase.operations.store import OperationStore
 from server.lakebase.operations.table import OperationTable
@@ -80,6 +82,7 @@ class AdministrationRuntime:
         self._audit, self._store = AuditLog(audit_table), OperationStore(operation_table)
         self._retention = Retention(audit_table, operation_table, days=settings.admin_retention)
         grants_and_indexes, asked = GrantsAndIndexesStore(tables), AskedForStore(tables)
+        self._asked, self._configured = asked, configured_names(settings)
         postgres = Postgres(instances, settings)
         served = [REGISTERED[name].table for name in (ORDERS_NAME, *settings.tables)]
         indexes = TableIndexes(postgres, served, timeout=_INDEX_SECONDS)
@@ -101,10 +104,16 @@ class AdministrationRuntime:
             self._store,
             self._audit,
             self._runner,
-            configured_names(settings),
+            self._configured,
             self.lineage,
             hosting=settings.hosting_instance,
             app_schema=settings.app_schema,
+        )
+        # An address in the settings may be that of any database, whatever the synced tables of the platform tell.
+        self.freshness = (
+            None
+            if settings.hosting_instance is None
+            else PlatformFreshness(loader, self._configured, asked, settings.served_name)
         )
 
     @property
@@ -115,6 +124,16 @@ class AdministrationRuntime:
     def states(self) -> dict[str, int]:
         """The number of operations that this process runs, by state."""
         return self._runner.states()
+
+    def start(self) -> None:
+        """Ask the platform soon how fresh the served tables are, so that the first caller who asks can be told."""
+        if self.freshness is not None:
+            self.freshness.start()
+
+    def look_at_syncs(self) -> None:
+        """Ask the platform how fresh the served tables are, unless it was asked a moment ago."""
+        if self.freshness is not None:
+            self.freshness.ask()
 
     def look_for_orphans(self) -> None:
         """Resume operations that no process holds, if there is a platform, and write what waits for the database."""
@@ -129,8 +148,13 @@ class AdministrationRuntime:
             self.look_for_orphans()
 
     async def _use_database(self) -> None:
-        """Write the home and the audit that waits, and delete what is too old, while the database is in use anyway."""
+        """Write the home and the audit that waits, and delete what is too old, while the database is in use anyway.
+
+        This also reads what the platform was asked for: looks at the freshness use only what is in memory of it.
+        """
         await self.lineage.record()
+        if self.freshness is not None and self._configured.flavour is Flavour.AUTOSCALING:
+            await self._asked.load(self._configured.table_names)
         await self._audit.flush()
         await self._retention.prune()
 
@@ -148,6 +172,8 @@ class AdministrationRuntime:
         if self._using is not None:
             self._using.cancel()
         await self._audit.close()
+        if self.freshness is not None:
+            await self.freshness.close()
         await self.pool.dispose()
         await self._loader.close()
 

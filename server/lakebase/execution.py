@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections import defaultdict
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -16,20 +14,17 @@ from schema.errors import ApiError, InternalError, Reason, UnavailableError
 from schema.ports.admin.operations import OperationFailure, OperationState
 from schema.relay.node import encode_global_id
 from server.db.database import DatabaseAbsentError
-from server.db.errors import sqlstate
 from server.lakebase.confirmation import DETACH_SECONDS, confirm
-from server.lakebase.database.audit import write_line
+from server.lakebase.ending import Endings
 from server.lakebase.lanes import run_lanes
 from server.lakebase.operations.table import HEARTBEAT_SECONDS, LeaseLostError
 from server.lakebase.steps.registry import STEPS
 from server.lakebase.steps.step import DatabaseLostError, OperationCancelledError, Step, StoppedError
-from server.observability.observations import AdminOperationEnded
-from server.observability.sinks import observe
+from server.lakebase.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from schema.ports.admin.audit import AuditEntry
     from server.lakebase.database.audit import AuditLog
     from server.lakebase.operations.operation import OperationRecord
     from server.lakebase.operations.store import OperationStore
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
     from server.lakebase.steps.step import StepTimeouts
 
 _log = structlog.get_logger(__name__)
-# The pause between two attempts to write down the end of an operation.
-_FINISH_PAUSE_SECONDS: Final = 1.0
 # Releasing a lease only speeds up the next process, so a stopping process waits no longer than this.
 _RELEASE_SECONDS: Final = 1.0
 _INTERNAL: Final = OperationFailure(
@@ -76,18 +69,15 @@ class Executor:
         database_changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
-        self._audit = audit
         self._timeouts = timeouts
         self._services = services
         self._stopping = stopping
         self._changed = changed
-        self._finished = finished
         self._database_changed = database_changed
         self._superseded_by: dict[str, OperationRecord] = {}
-        # The audit entries of operations that delete the database with these entries in it.
-        self._carried: dict[str, list[AuditEntry]] = {}
-        # The causes of unforeseen failures that have been logged, for each operation.
-        self._logged: defaultdict[str, set[object]] = defaultdict(set)
+        self._tolerance = Tolerance()
+        self._tolerating = self._tolerance.of
+        self._endings = Endings(store, audit, self._tolerance, changed=changed, finished=finished)
 
     async def run(self, operation: OperationRecord) -> None:
         """Run an operation from its next step, while a heartbeat renews its lease."""
@@ -100,23 +90,18 @@ class Executor:
             await self._release(operation)
         except asyncio.CancelledError:
             if other := self._superseded_by.pop(operation.id, None):
-                operation.end(
-                    OperationFailure(
-                        Reason.OPERATION_IN_PROGRESS,
-                        "Another operation is working on the same resources: "
-                        f"{encode_global_id('Operation', other.id)}.",
-                        retryable=True,
-                    )
+                message = (
+                    f"Another operation is working on the same resources: {encode_global_id('Operation', other.id)}."
                 )
-                self._note_end(operation)
-                await self._audit.flush()
+                failure = OperationFailure(Reason.OPERATION_IN_PROGRESS, message, retryable=True)
+                await self._endings.supersede(operation, failure)
                 return
             await self._release(operation)
             raise
         finally:
             heartbeat.cancel()
-            self._carried.pop(operation.id, None)
-            self._logged.pop(operation.id, None)
+            self._endings.forget(operation)
+            self._tolerance.forget(operation)
             await self._changed()
 
     async def _beat(self, operation: OperationRecord, task: asyncio.Task[None] | None) -> None:
@@ -129,9 +114,9 @@ class Executor:
                         await self._store.renew(operation)
                     elif not operation.facts.get("detached"):
                         other = await self._store.persist(operation)
-                        if other is not None and not operation.ended:
+                        if other is not None and not operation.ended and not operation.repeats(other):
                             # The operation began while the database did not answer. A conflicting one began in another
-                            # process.
+                            # process. One that does the same work is no conflict: any process may repeat any step.
                             self._superseded_by[operation.id] = other
                             _cancel(task)
                             return
@@ -170,7 +155,7 @@ class Executor:
             _log.exception("operation failed", operation=operation.id)
             failure = _INTERNAL
         await self._database_changed()
-        await self._finish(operation, failure, cancelled=cancelled)
+        await self._endings.finish(operation, failure, cancelled=cancelled)
 
     async def _run_step(self, operation: OperationRecord, services: Services, index: int) -> None:
         if self._stopping.is_set():
@@ -239,9 +224,8 @@ class Executor:
         await confirm(write, waiting=waiting, **seconds)
 
     async def _detach(self, operation: OperationRecord, index: int, *, deleting: bool) -> None:
-        if deleting and operation.id not in self._carried:
-            # These entries go with their database. At the operation's end they are written to the next one.
-            self._carried[operation.id] = await self._audit.of_operation(operation.id)
+        if deleting:
+            await self._endings.carry(operation)
         # The heartbeat may find the row gone from now on.
         operation.facts["detached"] = True
         try:
@@ -254,75 +238,11 @@ class Executor:
             # The row goes with its database. If the deletion fails, `write_down` ends the row.
             self._store.abandon(operation)
 
-    async def _finish(self, operation: OperationRecord, failure: OperationFailure | None, *, cancelled: bool) -> None:
-        """Store the end of the operation, with its entry in the audit.
-
-        Until then this process holds it, and no other process resumes it.
-        """
-        ended = replace(operation, steps=list(operation.steps))
-        ended.end(failure, cancelled=cancelled)
-        while operation.durable:
-            with self._tolerating(operation):
-                try:
-                    await self._store.save(ended)
-                except DatabaseAbsentError:
-                    # It may stay stopped until an operation on the same resources starts it.
-                    self._store.abandon(operation)
-                break
-            # Readers see the end now, but a new operation on the same resources has to wait until the end is stored.
-            await self._show_end(operation, ended)
-            await asyncio.sleep(_FINISH_PAUSE_SECONDS)  # between two attempts at the database
-        ended.fence = operation.fence
-        if operation.facts.get("detached") and ended.state is not OperationState.SUCCEEDED:
-            # Its database was not stopped or deleted after all.
-            with self._tolerating(operation):
-                await self._store.write_down(ended)
-                operation.fence = ended.fence
-        self._finished(operation)
-        self._note_end(ended)
-        await self._show_end(operation, ended)
-        await self._audit.flush()
-        with self._tolerating(operation):
-            await self._store.write_down_ended()
-
-    def _note_end(self, ended: OperationRecord) -> None:
-        """Count and log the end of an operation. Its entry in the audit is held, unless the row was ended with it."""
-        observe(AdminOperationEnded(ended.request.kind.value, ended.state.value))
-        entry = ended.outcome()
-        write_line(entry)
-        self._audit.hold([*self._carried.pop(ended.id, []), *([] if ended.durable else [entry])])
-
-    async def _show_end(self, operation: OperationRecord, ended: OperationRecord) -> None:
-        operation.steps[:], operation.state, operation.failure = ended.steps, ended.state, ended.failure
-        operation.finished_at = ended.finished_at
-        operation.cancel_requested_by = ended.cancel_requested_by or operation.cancel_requested_by
-        await self._changed()
-
     async def _save(self, operation: OperationRecord) -> None:
         """Store the progress. If this fails, the next save makes up for it."""
         with self._tolerating(operation):
             await self._store.save(operation)
         await self._changed()
-
-    @contextlib.contextmanager
-    def _tolerating(self, operation: OperationRecord) -> Iterator[None]:
-        """Go on whatever failure of the store occurs, except for a lost lease."""
-        try:
-            yield
-        except LeaseLostError:
-            raise
-        except UnavailableError:
-            return
-        except Exception as error:  # noqa: BLE001 # logged with its traceback
-            log_once(self._logged[operation.id], error, "operation not stored", operation=operation.id)
-
-
-def log_once(logged: set[object], error: Exception, event: str, **values: str) -> None:
-    """Log an unforeseen failure with its traceback, unless `logged` has its cause."""
-    cause = type(error), sqlstate(error)
-    if cause not in logged:
-        logged.add(cause)
-        _log.error(event, exc_info=error, **values)
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -14,7 +14,8 @@ import structlog
 from schema.errors import UnavailableError
 from schema.ports.admin.operations import OperationState
 from server.db.database import DatabaseAbsentError
-from server.lakebase.execution import Executor, log_once
+from server.lakebase.execution import Executor
+from server.lakebase.tolerance import log_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

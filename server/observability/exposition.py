@@ -50,6 +50,7 @@ class Sampler:
     """Sets the gauges of this process: they show a state, where counters count events.
 
     It does so at each scrape, and with several workers every second, because a scrape may reach another worker.
+    `scraped` is called at a scrape that reaches this one.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Sampler:
         operations_at_work: Callable[[], Mapping[str, int]],
         memory: Callable[[], tuple[int, int | None]],
         ready: Callable[[], Mapping[str, bool]],
+        scraped: Callable[[], None] = lambda: None,
     ) -> None:
         self._pools = pools
         self._feed_subscribers = feed_subscribers
         self._operations_at_work = operations_at_work
         self._memory = memory
         self._ready = ready
+        self.scraped = scraped
         self._sampling: asyncio.Task[None] | None = None
 
     def sample(self) -> None:
@@ -99,7 +102,7 @@ class Sampler:
 
 
 class _AllWorkers(Collector):
-    """The metrics of all workers, and the token's age."""
+    """The metrics of all workers, and the ages of the token and of the last syncs."""
 
     def collect(self) -> Iterable[Metric]:
         source: Collector = MultiProcessCollector(None) if metrics.MULTIPROCESS else metrics.REGISTRY  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
@@ -108,6 +111,12 @@ class _AllWorkers(Collector):
             # The age is computed here, because any worker may have minted the token.
             if metric.name == metrics.MINTED and metric.samples and (minted := metric.samples[0].value):
                 yield GaugeMetricFamily(metrics.AGE, metrics.AGE_MEANING, max(0.0, time.time() - minted))
+            if metric.name == metrics.SYNCED:
+                ages = GaugeMetricFamily(metrics.SYNC_AGE, metrics.SYNC_AGE_MEANING, labels=["table"])
+                for sample in metric.samples:
+                    if sample.value:
+                        ages.add_metric([sample.labels["table"]], max(0.0, time.time() - sample.value))
+                yield ages
 
 
 _EXPOSED: Final = CollectorRegistry()

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 
 from schema.errors import Reason
+from schema.ports.admin.branches import EndpointState
+from schema.ports.admin.instances import InstanceState
+from schema.ports.admin.tables import SyncState
 from server.observability.request_record import CLIENT_GONE
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from server.observability.observations import (
         AdminOperationEnded,
+        InstanceSeen,
         MemoryShort,
         OperationServed,
         RequestRefused,
@@ -31,12 +35,13 @@ if TYPE_CHECKING:
         StatementRun,
         SubscriptionEnded,
         SubscriptionStarted,
+        SyncSeen,
         TokenMinted,
         TokenMintFailed,
     )
     from server.observability.request_record import RequestRecord, Transport
 
-_Mode = Literal["livesum", "livemax", "livemin"]
+_Mode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 # A frontend has a few dozen operations. If there are more names than this, clients make them up.
@@ -150,6 +155,36 @@ AGE: Final = "orders_api_token_age_seconds"
 AGE_MEANING: Final = (
     "Age of the latest database token. A token lives for an hour and is renewed after half of it: alert at 50 minutes."
 )
+SYNCED: Final = "orders_api_sync_timestamp_seconds"
+_SYNCED: Final = _gauge(
+    SYNCED,
+    "When the last sync of a served table ended, in Unix time, as the platform last told; 0 if it told of none.",
+    "table",
+    mode="livemostrecent",
+)
+# Derived from it at a scrape.
+SYNC_AGE: Final = "orders_api_sync_age_seconds"
+SYNC_AGE_MEANING: Final = (
+    "How long ago the last sync of a served table ended. Alert above the interval at which it should be synced. It "
+    "grows while the platform does not answer, too."
+)
+_SYNC_STATE: Final = _gauge(
+    "orders_api_sync_state",
+    "1 for the state of a served table's sync, as the platform last told, 0 for all others. Alert on "
+    "ONLINE_PIPELINE_FAILED and OFFLINE_FAILED.",
+    "table",
+    "state",
+    mode="livemostrecent",
+)
+_INSTANCE_STATE: Final = _gauge(
+    "orders_api_instance_state",
+    "1 for the state of the served endpoint or instance, as the platform last told, 0 for all others. IDLE is asleep.",
+    "state",
+    mode="livemostrecent",
+)
+# All are set at each look: otherwise two workers could each show another state.
+_SYNC_STATES: Final = tuple(state.value for state in SyncState)
+_INSTANCE_STATES: Final = tuple({state.value: None for kind in (EndpointState, InstanceState) for state in kind})
 _RESIDENT: Final = _gauge(
     "orders_api_resident_memory_bytes",
     "Memory that a worker holds, of the one that holds most.",
@@ -302,6 +337,19 @@ def count_mint(_minted: TokenMinted) -> None:
 def count_failed_mint(_failed: TokenMintFailed) -> None:
     """Count a failure. The time of the latest token stays."""
     _TOKEN_MINTS.labels("failed").inc()
+
+
+def set_sync(seen: SyncSeen) -> None:
+    """Set the state of a table's sync, and the time of the last one."""
+    _SYNCED.labels(seen.table).set(seen.synced_at or 0)
+    for state in _SYNC_STATES:
+        _SYNC_STATE.labels(seen.table, state).set(state == seen.state)
+
+
+def set_instance(seen: InstanceSeen) -> None:
+    """Set the state of the served endpoint or instance."""
+    for state in _INSTANCE_STATES:
+        _INSTANCE_STATE.labels(state).set(state == seen.state)
 
 
 def set_pool(name: str, *, size: int, used: int, idle: int, waiting: int) -> None:

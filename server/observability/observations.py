@@ -135,6 +135,23 @@ class AdminOperationEnded(NamedTuple):
     state: str
 
 
+class SyncSeen(NamedTuple):
+    """The platform has told of a synced table: its state, and the Unix time at which its last sync ended.
+
+    None stands for what there is not: such a sync, or such a table.
+    """
+
+    table: str
+    state: str | None
+    synced_at: float | None
+
+
+class InstanceSeen(NamedTuple):
+    """The platform has told the state of the served endpoint or instance; None if there is no such thing."""
+
+    state: str | None
+
+
 Observation = (
     RequestServed
     | OperationServed
@@ -149,4 +166,6 @@ Observation = (
     | TokenMinted
     | TokenMintFailed
     | AdminOperationEnded
+    | SyncSeen
+    | InstanceSeen
 )

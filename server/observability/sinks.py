@@ -13,6 +13,7 @@ from server.observability.access_log import access_log
 from server.observability.log_setup import cut
 from server.observability.observations import (
     AdminOperationEnded,
+    InstanceSeen,
     MemoryHigh,
     MemoryShort,
     Observation,
@@ -24,6 +25,7 @@ from server.observability.observations import (
     StatementRun,
     SubscriptionEnded,
     SubscriptionStarted,
+    SyncSeen,
     TokenMinted,
     TokenMintFailed,
 )
@@ -187,4 +189,6 @@ _SINKS: Final[Mapping[type[Observation], tuple[Callable[[Any], None], ...]]] = {
     TokenMinted: (metrics.count_mint, _log_mint),
     TokenMintFailed: (metrics.count_failed_mint, _log_failed_mint),
     AdminOperationEnded: (metrics.count_admin_operation,),
+    SyncSeen: (metrics.set_sync,),
+    InstanceSeen: (metrics.set_instance,),
 }

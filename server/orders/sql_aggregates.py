@@ -9,10 +9,13 @@ import sqlalchemy as sa
 
 from schema.orders.types import ORDERS
 from schema.ports.values import StatsGroup
+from schema.ports.ways import Way
 from server.db.driver import Compiled
-from server.tables.sql.conditions import conditions_of, where
+from server.tables.sql.conditions import where
 from server.tables.sql.counts import regclass
-from server.tables.sql.pages import limit, order_by
+from server.tables.sql.pages import limit, rows_of
+from server.tables.sql.related import labelled
+from server.tables.sql.stretches import order_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,32 +54,15 @@ def numbered_page(orders: Orders, shape: Shape, columns: tuple[Column, ...]) -> 
 
 def numbered_page_statement(orders: Orders, shape: Shape, columns: Sequence[Column]) -> sa.Select[Any]:
     """The page after the first `skipped` orders, and one more row, which shows whether there is another page."""
-    travel = order_by(orders, shape.ordering, way=shape.way)
-    size, skipped = limit(shape.size + 1), sa.bindparam("skipped", type_=sa.BigInteger())
-    if ORDERS["status"] not in shape.columns:
-        # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
-        page = (
-            sa.select(orders.synced)
-            .where(*conditions_of(orders, shape))
-            .order_by(*travel)
-            .limit(size)
-            .offset(skipped)
-            .subquery(orders.synced.name)
-        )
-        orders = orders.among(page)
-        return (
-            sa.select(*selected(orders, columns))
-            .select_from(orders.rows(columns))
-            .order_by(*order_by(orders, shape.ordering))
-        )
-    return (
-        sa.select(*selected(orders, columns))
-        .select_from(orders.rows({*columns, *shape.columns}))
-        .where(*conditions_of(orders, shape))
-        .order_by(*travel)
-        .limit(size)
-        .offset(skipped)
-    )
+    orders, skipped = orders.read(shape.way), sa.bindparam("skipped", type_=sa.BigInteger())
+    if shape.way is Way.CHANGED or any(column.merged for column in (*shape.columns, *shape.ordering.columns)):
+        chosen = labelled(orders, columns) or [sa.literal_column("1").label("nothing")]
+        return rows_of(orders, shape, columns, chosen, skipped=skipped)
+    # Rows that are skipped need no merged status, so only the page's own rows are looked up in the overlay.
+    synced = orders.synced.c
+    stored = [synced[column.name].label(column.name) for column in ORDERS.columns if column.name in synced]
+    page = orders.among(rows_of(orders, shape, (), stored, skipped=skipped).subquery(orders.synced.name))
+    return sa.select(*selected(page, columns)).select_from(page.rows(columns)).order_by(*order_by(page, shape.ordering))
 
 
 def overlay_counts_statement(orders: Orders) -> sa.Select[Any]:

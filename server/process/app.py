@@ -16,6 +16,8 @@ from server.auth.operators import OperatorAccess
 from server.graphql.answers import answer_of_event
 from server.graphql.documents.persisted import Documents, RememberDocument
 from server.graphql.endpoint import GraphQLEndpoint
+from server.graphql.export.endpoint import ExportEndpoint
+from server.graphql.export.pages import Exporter
 from server.graphql.extensions import AdmissionGate, NoteOperation, QueryDeadline
 from server.graphql.fast_path import FastPath
 from server.graphql.gateway import Gateway
@@ -31,7 +33,14 @@ from server.http.cors import Cors
 from server.http.error_boundary import ErrorBoundary, fault, http_exception
 from server.http.metrics_endpoint import MetricsEndpoint
 from server.http.origins import Origins
-from server.http.request_middleware import GRAPHQL_PATH, METRICS_PATH, STREAM_PATH, WATCHED, RequestMiddleware
+from server.http.request_middleware import (
+    EXPORT_PATH,
+    GRAPHQL_PATH,
+    METRICS_PATH,
+    STREAM_PATH,
+    WATCHED,
+    RequestMiddleware,
+)
 from server.observability.tracing import tracing
 from server.process.health import livez, readyz
 from server.process.lifespan import lifespan_of
@@ -105,6 +114,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         compression=compression,
         caching=Caching(settings.cache_seconds),
     )
+    exporter = Exporter(schema, gateway, fast=fast, cache=cache, limits=limits)
     app = _Application(
         GRAPHQL_PATH,
         endpoint,
@@ -126,6 +136,17 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
                     send_seconds=SEND_SECONDS,
                 ),
             ),
+            Route(
+                EXPORT_PATH,
+                ExportEndpoint(
+                    gateway,
+                    exporter,
+                    admission=admission,
+                    draining=draining,
+                    compression=compression,
+                    seconds=settings.export_seconds,
+                ),
+            ),
             Route(METRICS_PATH, MetricsEndpoint(operators.check, compression)),
             Route("/livez", livez),
             Route("/readyz", readyz),
@@ -138,7 +159,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         lifespan=lifespan_of(settings),
     )
     app.state.draining, app.state.admission, app.state.operators = draining, admission, operators
-    app.state.events = events
+    app.state.events, app.state.exporter = events, exporter
     # By the functions that empty them.
     app.state.caches = (cache.clear, answers.clear)
     return app

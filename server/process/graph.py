@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from schema.errors import UnavailableError
@@ -10,21 +11,25 @@ from schema.graph import TABLES
 from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
 from server.orders.groups import SqlOrderGroups
+from server.tables.catalog.locks import LockWatch
 from server.tables.catalog.served import ServedTables, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
 from server.tables.measuring.measurement import Measurement
 from server.tables.reading.reader import Reader
+from server.tables.sql.json import BETWEEN_ROWS
 from server.tables.store import ServedTable, SqlTableStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from schema.ports.columns import Table
     from schema.ports.statistics import TableStatistics
     from server.db.engine import Engines
+    from server.db.pool import Pool
     from server.orders.orders_table import OrdersTable
     from server.orders.store import ServedOrders
+    from server.tables.reading.read_connection import Lookup
     from server.tables.reading.readiness import Readiness
     from server.tables.reading.replicas import Replicas
 
@@ -57,6 +62,7 @@ class Graph:
         hidden: Collection[str] = (),
     ) -> None:
         self._engines = engines
+        self._readiness = readiness
         self._tables = {
             name: SyncedTable(Definition(TABLES[name], table, hidden=hidden)) for name, table in tables.items()
         }
@@ -66,23 +72,46 @@ class Graph:
         }
         for name, table in self._tables.items():
             table.looked_up = self._measured[name].renew
+        locks = LockWatch(
+            {table.definition.qualified_name: table.note_locked for table in self._tables.values()},
+            (engines.pages, engines.aggregates),
+        )
         self._health = {name: TableHealth(readiness) for name in self._tables}
-        self._together = ServedTables({ORDERS_NAME: orders_table, **self._tables})
+        self._lookups: dict[str, Lookup[Any]] = {ORDERS_NAME: orders_table, **self._tables}
+        self._together = ServedTables(self._lookups)
         self._served: dict[str, ServedTable[Any]] = {
             ORDERS_NAME: orders,
             **{
                 name: ServedTable(
                     engines,
-                    Reader(table, self._health[name], replicas),
+                    Reader(table, self._health[name], replicas, locks=locks),
                     aggregate_ttl=_COUNTS_SECONDS,
                     statistics=self._measured[name].statistics,
                 )
                 for name, table in self._tables.items()
             },
         }
-        together = Reader(self._together, TableHealth(readiness), replicas)
+        together = Reader(self._together, TableHealth(readiness), replicas, locks=locks)
         self.store = SqlTableStore(self._served, together)
         self.groups = SqlOrderGroups(engines, orders.reader, together, aggregate_ttl=orders.aggregate_ttl)
+
+    def through(self, pool: Pool) -> tuple[SqlTableStore, Callable[[], SqlRowLookup]]:
+        """The same tables, read through another pool, and never from a replica: a store, and what makes lookups.
+
+        Between the rows of a page, its store writes newlines.
+        """
+        engines = replace(self._engines, pages=pool)
+        served = {
+            name: ServedTable(
+                engines,
+                Reader(self._lookups[name], self._health.get(name, self._readiness)),
+                aggregate_ttl=_COUNTS_SECONDS,
+                statistics=table.statistics,
+            )
+            for name, table in self._served.items()
+        }
+        together = Reader(self._together, TableHealth(self._readiness))
+        return SqlTableStore(served, together, separator=BETWEEN_ROWS), lambda: SqlRowLookup(pool, served)
 
     def new_lookup(self) -> SqlRowLookup:
         """A lookup of rows for an operation."""

@@ -31,6 +31,7 @@ from server.observability.sinks import slow_statements
 from server.observability.tracing import tracing
 from server.orders.orders_table import OrdersTable
 from server.orders.store import ServedOrders
+from server.process.exports import ExportReads
 from server.process.graph import Graph
 from server.process.served_database import create_replicas, served_database, token_state
 from server.process.shutdown import end_worker
@@ -78,6 +79,7 @@ class State(TypedDict):
     copy_state: Callable[[], str]
     authentication: Authentication
     context: Context
+    export_context: Callable[[Context], Context]
     sampler: Sampler
     memory: MemoryGuard
 
@@ -123,6 +125,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 statistics=measurement.statistics,
             )
             graph = Graph(settings.tables, engines, readiness, replicas, table, orders, hidden=settings.hidden_fields)
+            exports = ExportReads(settings, database, graph, history, tables, migrations)
             writer = SqlStatusWriter(
                 engines.writes,
                 table,
@@ -134,7 +137,6 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 tokens=lambda: replicas.expected or reuses(settings.cache_seconds),
                 epoch=history.epoch,
             )
-            stack.push_async_callback(writer.close)
             feed = PostgresFeed(
                 lambda: connect_feed(settings, database),
                 history,
@@ -147,6 +149,8 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
             )
             readiness.used = feed.note_use
             for close in (
+                writer.close,
+                exports.pool.dispose,
                 measurement.close,
                 graph.close,
                 feed.close,
@@ -167,9 +171,10 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
 
             administering = AdministrationRuntime(settings, loader, instances, database, migrations, ended=ended)
             stack.push_async_callback(administering.close)
+            administering.start()
             stopping = asyncio.create_task(administering.stop_with(app.state.draining), name="stop operations")
             stack.callback(stopping.cancel)
-            for pool in engines.all:
+            for pool in (*engines.all, exports.pool):
                 pool.opened = administering.note_connection
 
             readiness.watch(
@@ -185,13 +190,13 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 # A single process could only end: its platform decides, by /livez.
                 give_up=partial(end_worker, app.state.draining) if settings.workers > 1 else lambda: None,
             )
-            pools = (*engines.all, administering.pool, *replicas.pools)
             sampler = Sampler(
-                pools=lambda: pools,
+                pools=lambda: (*engines.all, exports.pool, administering.pool, *replicas.pools),
                 feed_subscribers=lambda: feed.subscribers,
                 operations_at_work=administering.states,
                 memory=lambda: (resident_bytes(), guard.limit_bytes),
                 ready=lambda: {"orders": readiness.reason is None, "changes": migrations.missing is None},
+                scraped=administering.look_at_syncs,
             )
             sampler.start()
             stack.push_async_callback(sampler.close)
@@ -210,6 +215,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                 "authentication": authentication,
                 "sampler": sampler,
                 "memory": guard,
+                "export_context": exports.context,
                 "context": Context(
                     principal=NOBODY,
                     tables=graph.store,
@@ -225,6 +231,7 @@ def lifespan_of(settings: Settings) -> Callable[[Starlette], AbstractAsyncContex
                     charge=note_cost,
                     renew=authentication.renewed,
                     statistics=graph.statistics,
+                    freshness=administering.freshness,
                 ),
             }
 
@@ -249,7 +256,7 @@ def _ease_collection() -> None:
 def _measured_table(settings: Settings, tables: ChangeTables, engines: Engines) -> tuple[OrdersTable, Measurement]:
     """The orders table, which is measured again when it is another one."""
     table = OrdersTable(settings.orders_table, tables, hidden=settings.hidden_fields)
-    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name)
+    measurement = Measurement(engines.aggregates, ORDERS, table.qualified_name, changes=tables.schema)
     table.looked_up = measurement.renew
     return table, measurement
 

@@ -100,6 +100,13 @@ class LimitSettings(BaseSettings):
         14_400.0,
         description="Seconds after which the server ends a subscription. The client resumes from its last cursor.",
     )
+    export_seconds: _Seconds = Field(
+        100.0,
+        description=(
+            "Seconds after which the server ends an export, whose client resumes from its last cursor. The platform's "
+            "proxy ends every request at 120."
+        ),
+    )
     rate_limit: _Rate | Literal["off"] = Field(
         "off", description="Points of cost that a caller may spend per second in each process; `off`: no limit."
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from schema.ports.columns import Column, Table
     from schema.ports.values import Conditions
+    from schema.ports.ways import Way
 
 
 class Source:
@@ -35,8 +36,12 @@ class Source:
         """The same rows, for a statement that reads all of them."""
         return self
 
-    def as_synced(self) -> Source:
-        """The same rows as the database's own statistics know them."""
+    def read(self, way: Way) -> Source:  # noqa: ARG002 # for tables with an overlay
+        """The same rows, for a page that is read in this way."""
+        return self
+
+    def starting_at(self, column: Column) -> Source | None:  # noqa: ARG002 # as below
+        """The same rows, for a walk in the order of a column past those that have no value in it; None if none has."""
         return self
 
     def rows(self, columns: Iterable[Column], conditions: Conditions = ()) -> sa.FromClause:  # noqa: ARG002 # for tables with more than one part

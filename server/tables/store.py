@@ -109,11 +109,15 @@ class SqlTableStore:
     Args:
         tables: the served tables by name.
         together: runs statements that read several of them.
+        separator: what is between the rows of a page: a comma, as in a list of JSON, or a newline.
     """
 
-    def __init__(self, tables: Mapping[str, ServedTable[Any]], together: Reader[Sources]) -> None:
+    def __init__(
+        self, tables: Mapping[str, ServedTable[Any]], together: Reader[Sources], *, separator: str = ","
+    ) -> None:
         self._tables = tables
         self._together = together
+        self._separator = separator
         self._nested_lookups = SharedLookups(self._nested_rows)
 
     async def page(self, request: PageRequest, columns: Columns) -> Page:
@@ -157,12 +161,12 @@ class SqlTableStore:
             written, text = found[2 * index : 2 * index + 2]
             if written != read:
                 return None
-            texts.append(_page_text(text or "", request, more=read > request.size))
+            texts.append(_page_text(text or "", request, self._separator, more=read > request.size))
         outermost: list[Any] = [None, None]
         if ends and min(read, request.size):
             both = found[2 * len(templates) :]
             first, last = both[: len(both) // 2], both[len(both) // 2 :]
-            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
+            outermost = [_place(first, request), _place(last, request)]
             if request.backward:
                 outermost.reverse()
         return JsonPage(tuple(texts), read > request.size, any_behind, *outermost)
@@ -184,7 +188,7 @@ class SqlTableStore:
         ((read, any_behind, *found),) = await self._read_together(
             request.ordering.table,
             templates,
-            lambda sources: nested_page(sources, shape, templates, below, ends=ends),
+            lambda sources: nested_page(sources, shape, templates, below, self._separator, ends=ends),
             {**values_of(request), **nested_values(nested)},
             count=_rows_read,
         )
@@ -194,7 +198,7 @@ class SqlTableStore:
         outermost: list[Any] = [None, None]
         if ends and size:
             first, last = found[width : (width + len(found)) // 2], found[(width + len(found)) // 2 :]
-            outermost = [(first[0], tuple(first[1:])), (last[0], tuple(last[1:]))]
+            outermost = [_place(first, request), _place(last, request)]
         texts = tuple(text or "" for text in found[1:width:2])
         return JsonPage(texts, read > request.size, any_behind, *outermost)
 
@@ -268,20 +272,28 @@ def _by_key(rows: Sequence[Any], width: int) -> dict[Key, tuple[str | None, ...]
     return {row[:width]: row[width:] for row in map(tuple, rows)}
 
 
+def _place(values: Sequence[Any], request: PageRequest) -> tuple[tuple[Any, ...], Key]:
+    """The sort values and the key of a row at an end of a page."""
+    sorts = len(request.ordering.keys)
+    return tuple(values[:sorts]), tuple(values[sorts:])
+
+
 def _rows_read(rows: Sequence[Any]) -> int:
     """The number of rows that were read for a page in one row."""
     return int(rows[0][0])
 
 
-def _page_text(text: str, request: PageRequest, *, more: bool) -> str:
-    """Turn rows in the direction of travel into a JSON list's elements in the page's order, without the extra row.
+def _page_text(text: str, request: PageRequest, separator: str, *, more: bool) -> str:
+    """Turn rows in the direction of travel into the elements of a list in the page's order, without the extra row.
 
     The elements are written as the ordinary path writes them, without white space: an answer has one entity tag.
     """
     if more:
         # On a page of size 0 the extra row is the first one, with no separator before it.
         text = text[: max(0, text.rfind(BETWEEN_ROWS))]
-    return ",".join(reversed(text.split(BETWEEN_ROWS))) if request.backward else text.replace(BETWEEN_ROWS, ",")
+    if request.backward:
+        return separator.join(reversed(text.split(BETWEEN_ROWS)))
+    return text.replace(BETWEEN_ROWS, separator)
 
 
 def without_placeholder(columns: tuple[Column, ...], rows: Sequence[Any]) -> Sequence[Row]:

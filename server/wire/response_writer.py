@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from server.http.client import TRAILERS
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class ResponseWriter:
@@ -28,6 +33,8 @@ class ResponseWriter:
         self._close = close
         self._cycle: RequestResponseCycle | None = None
         self._head = b""
+        # Those of the last chunked response.
+        self._trailers: list[tuple[bytes, bytes]] | None = None
 
     def begin(self, cycle: RequestResponseCycle | None) -> None:
         """Write the response of this cycle from now on; that of the cycle before has been written."""
@@ -41,10 +48,14 @@ class ResponseWriter:
         elif cycle is not None and cycle.response_started:
             # Whatever follows the head is written as it comes.
             self._cycle = None
+            self._trailers = cycle.scope.get(TRAILERS)  # type: ignore[assignment] # a key of our own
             # uvicorn sets it to False once it has seen a length.
             if cycle.chunked_encoding is False and cycle.scope["method"] != "HEAD":
                 self._head = data
                 return
+        elif self._trailers and data == _LAST_CHUNK:
+            fields = b"".join(b"%s: %s\r\n" % field for field in self._trailers)
+            data, self._trailers = b"0\r\n%s\r\n" % fields, None
         self._write(data)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from schema.relay.cursors import encode_cursor
 from schema.relay.node import encode_global_id
 from tests.differences.arguments import Word, literal, plain
 from tests.differences.tables import CLEAN, ORDERINGS, rows_of
+from tests.support.orderings import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,7 @@ class Truth:
         random = self._random
         ordering = random.choice(ORDERINGS)
         argument, variables, rows = self._filter(name)
-        word, sorted_by = _SORT_FIELD[ordering.column]
+        word, sorted_by = _SORT_FIELD[ordering.first]
         rows = sorted(rows, key=lambda row: (row[sorted_by], row["orderKey"]), reverse=ordering.descending)
         backward, size = random.random() < 0.4, random.choice((0, 1, 2, 5, 20, _MOST))
         order = f"orderBy: {{field: {word}, direction: {'DESC' if ordering.descending else 'ASC'}}}"
@@ -201,7 +202,8 @@ def _in_parentheses(argument: str) -> str:
 
 
 def _cursor(ordering: Ordering, row: dict[str, Any]) -> str:
-    return encode_cursor(ordering, row[_SORT_FIELD[ordering.column][1]], (row["orderKey"],))
+    at = position_of(ordering, row[_SORT_FIELD[ordering.first][1]], (row["orderKey"],))
+    return encode_cursor(ordering, at.values, at.key)
 
 
 def _argument_of(field: str) -> Callable[[Any], Any]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from schema.orders.types import ORDERS
-from schema.ports.values import Ordering
 from schema.relay.cursors import encode_cursor
 from tests.bench.asks import FROM_DAY, LEAST_PRICE, UNTIL_DAY, Page, Several, Single
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,7 +131,7 @@ def _lookup(ask: Single | Several) -> tuple[str, dict[str, Any]]:
 
 def our_cursor(key: int) -> str:
     """Our server's cursor for orders sorted by key."""
-    return encode_cursor(Ordering(ORDERS, ORDERS["order_key"]), None, (key,))
+    return encode_cursor(ordering_by(ORDERS, ORDERS["order_key"]), (), (key,))
 
 
 def plain_cursor(key: int) -> str:

@@ -23,8 +23,9 @@ WRITES: Final = "writes"
 LATENCY: Final = "latency"
 STARTUP: Final = "startup"
 NESTED: Final = "nested"
+EXPORT: Final = "export"
 MEMORY: Final = "memory"
-_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP, NESTED)
+_BY_DEFAULT: Final = (*dict.fromkeys(work.group for work in WORKS), WRITES, LATENCY, STARTUP, NESTED, EXPORT)
 # Smaller tables do not have enough orders besides those changed beforehand.
 _MIN_SCALE: Final = 0.1
 

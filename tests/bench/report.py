@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import ratios, works, wrk
 from tests.bench.changes import CHANGED
 from tests.bench.contenders import CONTENDERS
+from tests.bench.exporting import report_on
 from tests.bench.load import CLIENTS
 from tests.bench.nested import report as nested
 from tests.bench.tables import figures, figures_by_scale, spread
@@ -56,6 +57,9 @@ def _sections(options: Options, results: Results) -> Iterator[str]:
     if results.writes:
         yield "## setOrderStatus: ours in requests/s, relative to the floor"
         yield ratios.of_writes(results.writes)
+    if results.exports:
+        yield "## Exports of all orders"
+        yield report_on(results.exports)
     if results.soaks:
         yield f"## Memory, {results.soaks[0].requests:,} pages of 100"
         yield ratios.of_memory(results.soaks)

@@ -18,6 +18,7 @@ from tests.bench import orders as table
 from tests.bench.answers import Truth
 from tests.bench.changes import CHANGED, change_orders
 from tests.bench.contenders import CONTENDERS, FLOOR, OURS, running_ours
+from tests.bench.exporting import measure_exports
 from tests.bench.latency import MEASURED as LATENCY_WORKS
 from tests.bench.latency import measure_latency
 from tests.bench.load import CLIENTS, Plan
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from server.local.cluster import Cluster
     from tests.bench.contenders import Running, Setup
+    from tests.bench.exporting import Exports
     from tests.bench.measuring import Load
     from tests.bench.nested.run import Nested
     from tests.bench.openloop import Offered
@@ -58,6 +60,7 @@ class Results:
     soaks: Sequence[Soak] = ()
     scales: Mapping[str, ByScale] = field(default_factory=dict)
     nested: Nested | None = None
+    exports: Exports | None = None
 
     def with_targets(self) -> list[tuple[str, Mapping[str, Sequence[Load]]]]:
         """The titles and figures of the works in which ours is compared with others."""
@@ -99,6 +102,8 @@ def _run_flat(cluster: Cluster, options: Options, results: Results) -> None:
         results.memory = before, Memory.of(runnings[OURS].process_id)
         if parts.WRITES in chosen and FLOOR in runnings:
             results.writes = _measure_writes(cluster, setup, runnings[FLOOR], orders, plan)
+    if parts.EXPORT in chosen:
+        results.exports = measure_exports(setup, points, Truth(setup.orders_table, cluster.run_sql), plan)
     if parts.STARTUP in chosen:
         results.starts = measure_starts(setup)
     if parts.MEMORY in chosen:

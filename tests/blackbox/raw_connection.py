@@ -58,6 +58,10 @@ class Wire:
             headers[name] = value
         return status, headers
 
+    def line(self) -> str:
+        """The next line, without its end."""
+        return self._file.readline().decode().rstrip("\r\n")
+
     def read(self, length: int) -> bytes:
         """Read this many bytes, or fewer if the connection ends before."""
         return self._file.read(length)

@@ -35,6 +35,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
         "OrderDetails",
         "StatsByStatus",
         "YearByMonthAndStatus",
+        "HowFresh",
         "ChangeStatus",
         "StatusHistory",
         "StatusChanges",
@@ -84,6 +85,9 @@ def test_the_examples_show_orders(visit: Any) -> None:
     assert not year["truncated"]
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
+    # The orders were not synced by a platform.
+    assert len(answers["HowFresh"]["orders"].pop("nodes")) == 3
+    assert answers["HowFresh"] == {"orders": {"freshness": None}, "now": None}
 
 
 def test_the_change_of_a_status_is_safe_to_run_again(visit: Any) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 from urllib.parse import urlencode
 
 from schema import build_schema
+from schema.ports.admin.tables import SyncPolicy, SyncState
+from schema.ports.freshness import SyncedAsOf
 from server.observability.request_record import current_record
 from server.process.app import create_app
 from server.settings import Settings
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from schema.context import Context
+    from schema.ports.columns import Table
 
 PATH: Final = "/api/graphql"
 # These differ with each request, or follow from the body's bytes, which errors in another order change.
@@ -156,7 +160,18 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
                 patches.enter_context(patch(constant, _PATIENCE_SECONDS))
             app = create_app(given, Draining())
             state = await running.enter_async_context(app.router.lifespan_context(app))
-        yield Application(app, state or {})
+        yield Application(app, {**state, "context": replace(state["context"], freshness=_Freshness())} if state else {})
+
+
+class _Freshness:
+    """Tells something else of each table, and nothing of some, as a platform may."""
+
+    def of(self, table: Table) -> SyncedAsOf | None:
+        """What the letters of its name make."""
+        number = sum(table.name.encode())
+        at = datetime.fromtimestamp(number * 10**6, UTC) if number % 2 else None
+        policy = list(SyncPolicy)[number % 3] if number % 4 else None
+        return SyncedAsOf(at, at, number << 50, list(SyncState)[number % 12], policy) if number % 3 else None
 
 
 # By the tables and the hidden fields. A document is validated once for each schema object, so a new one would be costly.

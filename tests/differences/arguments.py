@@ -13,10 +13,11 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLNullableType,
+    get_named_type,
     is_required_input_field,
 )
 
-from schema.ports.values import Ordering
+from schema.ports.values import Ordering, SortKey
 from schema.relay.cursors import opaque
 from schema.tables.registry import REGISTERED
 from tests.differences.corpus import ORDERINGS, Corpus
@@ -60,8 +61,13 @@ _WORDS: Final = (
     "ann@example.com",
     "🦀 no such",
     "local",
+    "clerk#",
+    "1",
+    "%",
+    "_",
 )
 _NAMES: Final = ("orders-pg", "main", "catalog.public.orders_synced", "", "no such name", "Order", "Node", "Nothing")
+_WITHIN_ITSELF: Final = 0.1
 _DECIMALS: Final = ("100.00", "173665.47", "0", "-0.01", "99999.99", "50000", "100", "0.1", "7.0")
 _DAYS: Final = ("1996-01-02", "1992-02-29", "0001-01-01", "9999-12-31", "1995-07-15")
 _BAD_DAYS: Final = ("1996-02-30", "19960102", "10000-01-01", "")
@@ -161,6 +167,8 @@ class Values:
         self._corpus = corpus
         self._mistakes = mistakes
         self._instead = instead
+        # In how many filters the part is that is being made.
+        self._within = 0
 
     def of(self, wanted: GraphQLInputType, purpose: Purpose, *, nulls: float = 0.04) -> Any:
         """A value for a position of this type."""
@@ -180,8 +188,10 @@ class Values:
         return self.of(wanted, purpose) if instead is ABSENT else instead
 
     def _given(self, wanted: GraphQLNullableType, purpose: Purpose) -> Any:
-        random = self._random
+        random, ordering = self._random, purpose[1]
         if isinstance(wanted, GraphQLList):
+            if get_named_type(wanted).name in _ORDER_BYS and ordering is not None and not self._mistaken():
+                return self._order_by(ordering)
             if random.random() < 0.08:
                 # A single value is coerced to a list of one.
                 return self.of(wanted.of_type, purpose, nulls=0)
@@ -191,25 +201,41 @@ class Values:
             # Some lists have a repeated item.
             return items + items[:1] * random.randrange(2)
         if isinstance(wanted, GraphQLInputObjectType):
-            return self._object(wanted, purpose)
+            return self._object(wanted)
         if isinstance(wanted, GraphQLEnumType):
             return Word(random.choice(list(wanted.values)))
         return self._scalar(str(wanted), purpose)
 
-    def _object(self, wanted: GraphQLInputObjectType, purpose: Purpose) -> dict[str, Any]:
-        random, (_, ordering) = self._random, purpose
-        if wanted.name in _ORDER_BYS and ordering is not None and not self._mistaken():
-            field = Word(ordering.column.name.upper())
-            direction = Word("DESC" if ordering.descending else "ASC")
-            given = {"direction": direction, "field": field}
-            # A field with a default may be left out.
-            return {name: value for name, value in given.items() if value not in _DEFAULTS or random.random() < 0.7}
-        share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8))
-        return {
+    def _object(self, wanted: GraphQLInputObjectType) -> dict[str, Any]:
+        random, holds_filters = self._random, "and" in wanted.fields
+        # A filter within a filter has few parts: they would have no end.
+        share = random.choice((0.0, 0.15, 0.3, 0.3, 0.5, 0.8)) / (1 + 4 * self._within * holds_filters)
+        self._within += holds_filters
+        given = {
             name: self._part(field.type, (f"{wanted.name}.{name}", None))
             for name, field in wanted.fields.items()
-            if is_required_input_field(field) or random.random() < share
+            if is_required_input_field(field)
+            # A filter within a filter is rarer, or it would not end.
+            or random.random() < (_WITHIN_ITSELF if get_named_type(field.type) is wanted else share)
         }
+        self._within -= holds_filters
+        return given
+
+    def _order_by(self, ordering: Ordering) -> Any:
+        """The argument that asks for this ordering."""
+        random, keys = self._random, [*ordering.keys]
+        if not keys or keys[-1].descending is not ordering.descending or random.random() < 0.1:
+            keys.append(SortKey.of(ordering.table.key[0], descending=ordering.descending))
+        listed = []
+        for key in keys:
+            given = {"direction": Word("DESC" if key.descending else "ASC"), "field": Word(key.column.name.upper())}
+            # A field with a default may be left out.
+            given = {name: value for name, value in given.items() if value not in _DEFAULTS or random.random() < 0.7}
+            if key.nulls_first is not key.descending or random.random() < 0.2:
+                given["nulls"] = Word("FIRST" if key.nulls_first else "LAST")
+            listed.append(given)
+        # A single value is coerced to a list of one.
+        return listed[0] if len(listed) == 1 and random.random() < 0.6 else listed
 
     def _scalar(self, kind: str, purpose: Purpose) -> Any:
         random = self._random

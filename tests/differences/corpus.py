@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 from strawberry.utils.str_converters import to_camel_case
@@ -12,12 +14,13 @@ from schema.graph import TABLES
 from schema.orders.types import ORDERS
 from schema.ports.changes import FeedPlace
 from schema.ports.columns import Kind
-from schema.ports.values import Ordering
+from schema.ports.values import Ordering, SortKey
 from schema.relay.cursors import encode_change_cursor, encode_cursor
 from schema.tables.registry import REGISTERED
 from schema.tables.rows import BETWEEN_KEYS
 from tests.differences.tables import changed_keys, lines_of, rows_of
 from tests.servers.graph_tables import records_of
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +30,27 @@ if TYPE_CHECKING:
     _Records = Sequence[Mapping[str, str | None]]
 
 
+# How many orders by several columns, or with nulls elsewhere, there are of each list.
+_MIXED: Final = 14
+# When the orders that cursors name were changed last.
+_MOMENTS: Final = (None, *(datetime(2026, month, 1, 23, 59, 59, 120_000 + month, UTC) for month in range(1, 10, 3)))
+
+
 def _orderings(table: Table, within: Column | None = None) -> tuple[Ordering, ...]:
-    sorts = table.sorts if REGISTERED[table.name].order_by else table.sorts[:1]
-    # Without an argument for it there is one direction.
-    directions = (False, True) if REGISTERED[table.name].order_by else (False,)
-    return tuple(
-        Ordering(table, column, descending=descending, within=within) for column in sorts for descending in directions
-    )
+    if not REGISTERED[table.name].order_by:
+        # Without an argument for it there is one order.
+        return (ordering_by(table, within=within),)
+    directions, sorts = (False, True), (*table.sorts, *table.other_sorts)
+    plain = [ordering_by(table, column, descending=way, within=within) for column in sorts for way in directions]
+    return tuple(dict.fromkeys((*plain, *_mixed(table, sorts, within))))
+
+
+def _mixed(table: Table, sorts: Sequence[Column], within: Column | None) -> Iterator[Ordering]:
+    random = Random(table.name)  # noqa: S311 # the same in every run
+    for _ in range(_MIXED):
+        columns = random.sample(sorts, random.choice((1, 2, 2, 3)))
+        keys = [SortKey(column, random.random() < 0.5, random.random() < 0.5) for column in columns]
+        yield Ordering.by(table, keys, within=within)
 
 
 def _lists() -> Iterator[tuple[tuple[str, str], tuple[Ordering, ...]]]:
@@ -103,13 +120,16 @@ def _cursors(ordering: Ordering, records: _Records) -> Iterator[str]:
     for record in records:
         parent = None if ordering.within is None else record[str(ordering.within.stored)]
         if ordering.within is None or parent is not None:
-            value = None if ordering.by_key else _sort_value(ordering.column, record[str(ordering.column.stored)])
-            yield encode_cursor(ordering, value, _key(ordering.table, record), parent and int(parent))
+            values = tuple(_sort_value(one.column, record) for one in ordering.keys)
+            yield encode_cursor(ordering, values, _key(ordering.table, record), parent and int(parent))
 
 
 def _key(table: Table, record: Mapping[str, str | None]) -> tuple[int, ...]:
     return tuple(int(record[str(column.stored)] or 0) for column in table.key)
 
 
-def _sort_value(column: Column, text: str | None) -> object:
+def _sort_value(column: Column, record: Mapping[str, str | None]) -> object:
+    if column.stored is None:
+        return _MOMENTS[len(str(record)) % len(_MOMENTS)]
+    text = record[column.stored]
     return text if text is None or column.kind is not Kind.DECIMAL else Decimal(text)

@@ -41,11 +41,12 @@ _TABLE_FIELDS: Final = {
     "part": 2,
     "nations": 1,
     "regions": 1,
+    "freshness": 1,
 }
 _NOT_OF_TABLES: Final = frozenset({"OrderConnection.totalCount", "Order.statusChanges"})
 _ROWS: Final = frozenset(declared.type_name for declared in REGISTERED.values())
 # These differ with each request.
-_NEVER: Final = frozenset({"OrderCount.asOf", "OrderStats.asOf"})
+_NEVER: Final = frozenset({"OrderCount.asOf", "OrderStats.asOf", "OrderGroups.asOf", "Freshness.ageSeconds"})
 _ALIASES: Final = (
     *("a", "b", "z", "A", "_", "__", "_0", "a1b2", "x" * 60, "on", "fragment", "true", "query"),
     *("id", "node", "edges", "nodes", "cursor", "pageInfo", "orderKey", "status", "errors", "__typename"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema.orders.enums import OrderPriority, OrderStatus
 from schema.orders.types import ORDERS
-from schema.ports.values import Ordering
 from tests.servers.graph_tables import make_graph, served
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ PADDED, PLAIN, CLEAN = "differences_padded", "differences_plain", "differences_c
 # and beside the clean one no odd rows.
 _BESIDE: Final = {PADDED: "differences_unusual", PLAIN: "differences_usual", CLEAN: "differences_ordinary"}
 ORDERINGS: Final = tuple(
-    Ordering(ORDERS, column, descending=descending)
+    ordering_by(ORDERS, column, descending=descending)
     for column in (ORDERS["order_key"], ORDERS["order_date"], ORDERS["total_price"])
     for descending in (False, True)
 )

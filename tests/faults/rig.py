@@ -59,6 +59,7 @@ def rigged(
     schema: str = "faults",
     module: str = "server",
     settings: Mapping[str, str] = MappingProxyType({}),
+    altered: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[Rig]:
     """Run the real server with a schema of its own.
 
@@ -70,6 +71,7 @@ def rigged(
         schema: the schema of the server's own tables.
         module: the module to run instead of the server.
         settings: settings of the server. Its timeouts are the defaults unless set here.
+        altered: new values of the server's constants.
     """
     token = secrets.token_hex(16)
     given: dict[str, Any] = {
@@ -80,7 +82,7 @@ def rigged(
     }
     location, _, name = database.rpartition("/")
     url = f"{location.rpartition(':')[0]}:{through}/{name}" if through else database
-    with running_server(url, ready=ready, patient=False, port=port, module=module, **given) as server:
+    with running_server(url, ready=ready, patient=False, port=port, module=module, altered=altered, **given) as server:
         password = database.split("://")[1].partition("@")[0].partition(":")[2]
         with known(Rig(server, database, schema, connections(settings), token, (password, token))) as rig:
             yield rig

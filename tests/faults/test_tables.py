@@ -18,7 +18,7 @@ from tests.faults.rig import DURABLE, rigged
 from tests.servers.process import NO_TLS, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.long
@@ -26,12 +26,19 @@ pytestmark = pytest.mark.long
 ORDERS: Final = 1000
 CUSTOMERS: Final = 100
 LINES: Final = 3
-READERS: Final = 6
+# All of one caller: they would take every connection of the pool.
+READERS: Final = 30
+FLAT_READERS: Final = 6
 ROUNDS: Final = 3
+# A request waits for a connection half as long as a statement waits for a lock, as by default, but both longer: so many
+# readers at once may keep a small machine busy for longer than the default.
+_SETTINGS: Final = {"LOCK_TIMEOUT": "4", "STATEMENT_TIMEOUT": "16", "REQUEST_TIMEOUT": "20"}
+_WAITS: Final = {"server.db.engine._PAGE_WAIT_SECONDS": 2.0, "server.traffic.admission.WAIT_SECONDS": 2.0}
 # How many answers of a kind are waited for.
 ENOUGH: Final = 60
 # What an answer may show of the customers: all of them; none, with an error; or that rows are missing, without one.
 WHOLE, UNAVAILABLE, ABSENT = "whole", "unavailable", "absent"
+ALONE: Final = "orders alone"
 _TABLES: Final = "customers=public.customer_synced,line_items=public.lineitem_synced"
 _DOCUMENT: Final = """
 query ($from: BigInt!) {
@@ -39,6 +46,9 @@ query ($from: BigInt!) {
     nodes { orderKey totalPrice customer { customerKey name } lineItems(first: 2) { totalCount nodes { lineNumber quantity } } }
   }
 }
+"""
+_FLAT: Final = """
+query ($from: BigInt!) { orders(first: 5, filter: {orderKey: {gte: $from}}) { nodes { orderKey totalPrice } } }
 """
 _CUSTOMERS: Final = (
     "CREATE TABLE {schema}.customer_synced (c_custkey bigint PRIMARY KEY, c_name text, c_address text, "
@@ -84,10 +94,10 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 class Pages:
-    """Readers of pages of orders with their customers and lines, who check every answer.
+    """Readers of pages of orders with their customers and lines, and of orders alone, who check every answer.
 
     Attributes:
-        seen: how many answers there were, by what they showed of the customers.
+        seen: how many answers there were, by what they showed of the customers, or of orders alone.
         wrong: answers in which something else than customers was missing, or anything was not true.
     """
 
@@ -106,7 +116,9 @@ class Pages:
             asyncio.TaskGroup() as group,
         ):
             for _ in range(READERS):
-                group.create_task(self._read(client, stop))
+                group.create_task(self._read(client, stop, _DOCUMENT, _shown))
+            for _ in range(FLAT_READERS):
+                group.create_task(self._read(client, stop, _FLAT, _shown_alone))
             try:
                 yield
             finally:
@@ -117,13 +129,15 @@ class Pages:
         goal = self.seen[what] + ENOUGH
         await until(lambda: self.seen[what] >= goal or bool(self.wrong))
 
-    async def _read(self, client: httpx.AsyncClient, stop: asyncio.Event) -> None:
+    async def _read(
+        self, client: httpx.AsyncClient, stop: asyncio.Event, document: str, shown: Callable[[httpx.Response, int], str]
+    ) -> None:
         while not stop.is_set():
             start = self._random.randint(1, ORDERS - 5)
-            body = {"query": _DOCUMENT, "variables": {"from": str(start)}}
+            body = {"query": document, "variables": {"from": str(start)}}
             answer = await client.post("/api/graphql", json=body)
             try:
-                self.seen[_shown(answer, start)] += 1
+                self.seen[shown(answer, start)] += 1
             except (AssertionError, KeyError, TypeError, ValueError) as error:
                 self.wrong.append(f"{answer.status_code} {answer.text[:600]}: {error!r}")
                 return
@@ -152,6 +166,17 @@ def _shown(answer: httpx.Response, start: int) -> str:
     return UNAVAILABLE if failed else ABSENT if missing else WHOLE
 
 
+def _shown_alone(answer: httpx.Response, start: int) -> str:
+    """What an answer without customers shows: all orders, and no error."""
+    assert answer.status_code == 200
+    said = answer.json()
+    assert said.keys() == {"data"}
+    assert said["data"]["orders"]["nodes"] == [
+        {"orderKey": str(key), "totalPrice": f"{key * 1.5:.2f}"} for key in range(start, start + 5)
+    ]
+    return ALONE
+
+
 def _lines(node: Any) -> list[tuple[int, str]]:
     return [(line["lineNumber"], line["quantity"]) for line in node["lineItems"]["nodes"]]
 
@@ -165,7 +190,7 @@ async def test_a_sync_of_customers_fails_no_order(graph: Cluster, tmp_path: Path
     ledger = Ledger(tmp_path / "ledger.jsonl")
     connection = await asyncpg.connect(graph.url)
     try:
-        with rigged(graph.url, schema="tables", settings={"TABLES": _TABLES}) as rig:
+        with rigged(graph.url, schema="tables", settings={"TABLES": _TABLES, **_SETTINGS}, altered=_WAITS) as rig:
             pages = Pages(rig.server.url)
             async with writing(rig.server.url, ledger), pages.running():
                 for _ in range(ROUNDS):

@@ -16,6 +16,8 @@ from server.local.platform.events import Event
 from server.local.platform.hooks import Hooks
 from server.local.platform.rest.bodies import parsed
 from server.local.platform.rest.errors import wrong_state
+from server.local.platform.state.tables import Commit
+from server.local.platform.state.times import now
 from tests.platform_tools.faults import FaultBody, Faults, disconnected
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Controls(Hooks):
             ("GET", "/local/endpoints", _endpoints),
             ("GET", "/local/counters", self._counters),
             ("POST", "/local/credentials/revoke", _revoke),
+            ("POST", "/local/sources/{name}/commit", _commit),
             ("POST", "/local/instances/{name}/suspend", _suspend),
             ("POST", "/local/instances/{name}/replay", _replay),
             ("POST", "/local/{endpoint:path}/suspend", _suspend_endpoint),
@@ -170,6 +173,14 @@ def _revoke(call: Call) -> dict[str, Any]:
         token.endpoints = kept
     store.save()
     return {"revoked": revoked}
+
+
+def _commit(call: Call) -> dict[str, Any]:
+    """Commit a new version of a source table, with the same rows."""
+    state, source = call.platform.store.state, call["name"]
+    commit = state.commits[source] = Commit(version=state.commits.get(source, Commit()).version + 1, time=now())
+    call.platform.store.save()
+    return commit.model_dump()
 
 
 async def _suspend(call: Call) -> None:

@@ -162,7 +162,7 @@ def open_store(engines: Engines, audit_pool: Pool, orders_url: str) -> OpenStore
     ) -> tuple[ServedOrders, Context]:
         changes, readiness = change_tables(app_schema), Readiness()
         orders = OrdersTable(table, changes)
-        measurement = Measurement(engines.aggregates, ORDERS, orders.qualified_name)
+        measurement = Measurement(engines.aggregates, ORDERS, orders.qualified_name, changes=app_schema)
         orders.looked_up = measurement.renew
         migrations = Migrations(
             create_migration_engine(settings, UrlDatabase(orders_url)), app_schema, made=orders.forget

@@ -123,6 +123,10 @@ class LocalPlatform:
         """
         return dict(self.ask("GET", "/local/counters"))
 
+    def commit(self, source: str) -> dict[str, Any]:
+        """Commit a new version of a source table, and return its `version` and `time`. A sync copies the newest."""
+        return dict(self.ask("POST", f"/local/sources/{source}/commit"))
+
     def suspend(self, name: str) -> None:
         """Suspend an instance, or an endpoint by its resource name."""
         self.ask("POST", f"/local/{name}/suspend" if "/" in name else f"/local/instances/{name}/suspend")

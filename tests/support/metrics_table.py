@@ -18,6 +18,7 @@ def metrics_table() -> str:
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"  # noqa: SLF001
             name = f"{metric._name}_total" if metric._type == "counter" else metric._name  # noqa: SLF001
             rows.append(f"| `{name}` | {labels} | {metric._documentation} |")  # noqa: SLF001
+    rows.append(f"| `{metrics.SYNC_AGE}` | `table` | {metrics.SYNC_AGE_MEANING} |")
     rows.append(f"| `{metrics.AGE}` | - | {metrics.AGE_MEANING} |")
     rows.append(f"| `process_*` | - | {PROCESS} |")
     return "\n".join(rows)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.types.states import InstanceCapacity, SyncPolicy  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.admin.types.states import InstanceCapacity  # noqa: TC001 # Strawberry reads the annotations at run time
+from schema.tables.freshness import SyncPolicy  # noqa: TC001 # as above
 
 _INSTANCE_NAME = (
     "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen. "
@@ -41,7 +42,10 @@ _PURGE = (
 )
 _BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
-_ALL_SERVED = "that of the orders, and of every table that the setting `TABLES` names, if absent"
+_ALL_SERVED = (
+    "if absent, that of the orders and of every table that the setting `TABLES` names, as far as they exist; the plan "
+    "and the operation's steps tell which do not"
+)
 _OTHERS = (
     "Without it, or with the configured one, the tables that the setting `TABLES` names are included; with another one "
     "they are not."

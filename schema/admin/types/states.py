@@ -1,4 +1,4 @@
-"""The enums of the admin schema: states, sizes and policies of instances and synced tables."""
+"""The enums of the admin schema: states and sizes of instances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 import strawberry
 
 from schema.ports.admin import instances as instance_ports
-from schema.ports.admin import tables as table_ports
 
 _UNKNOWN: Final = "A state of the platform that this API does not know. It is not a failure."
 
@@ -62,59 +61,3 @@ class InstanceCapacity(Enum):
     CU_2 = strawberry.enum_value("CU_2", description="Two compute units.")
     CU_4 = strawberry.enum_value("CU_4", description="Four compute units.")
     CU_8 = strawberry.enum_value("CU_8", description="Eight compute units.")
-
-
-@strawberry.enum(description="The state of a synced table and its pipeline.")
-class SyncedTableState(Enum):
-    """Each value is the port's enum member."""
-
-    PROVISIONING = strawberry.enum_value(table_ports.SyncState.PROVISIONING, description="It is being created.")
-    PROVISIONING_PIPELINE_RESOURCES = strawberry.enum_value(
-        table_ports.SyncState.PROVISIONING_PIPELINE_RESOURCES, description="Its pipeline is waiting for compute."
-    )
-    PROVISIONING_INITIAL_SNAPSHOT = strawberry.enum_value(
-        table_ports.SyncState.PROVISIONING_INITIAL_SNAPSHOT,
-        description="The source is being copied for the first time.",
-    )
-    ONLINE = strawberry.enum_value(table_ports.SyncState.ONLINE, description="It can be read.")
-    ONLINE_NO_PENDING_UPDATE = strawberry.enum_value(
-        table_ports.SyncState.ONLINE_NO_PENDING_UPDATE, description="It can be read. No sync is running."
-    )
-    ONLINE_UPDATING_PIPELINE_RESOURCES = strawberry.enum_value(
-        table_ports.SyncState.ONLINE_UPDATING_PIPELINE_RESOURCES,
-        description="It can be read. The pipeline of the next sync is waiting for compute.",
-    )
-    ONLINE_TRIGGERED_UPDATE = strawberry.enum_value(
-        table_ports.SyncState.ONLINE_TRIGGERED_UPDATE, description="It can be read. A sync is running."
-    )
-    ONLINE_CONTINUOUS_UPDATE = strawberry.enum_value(
-        table_ports.SyncState.ONLINE_CONTINUOUS_UPDATE,
-        description="It can be read. It follows its source continuously.",
-    )
-    ONLINE_PIPELINE_FAILED = strawberry.enum_value(
-        table_ports.SyncState.ONLINE_PIPELINE_FAILED,
-        description="It can be read, as of the last successful sync. The latest sync has failed.",
-    )
-    OFFLINE = strawberry.enum_value(table_ports.SyncState.OFFLINE, description="It cannot be read.")
-    OFFLINE_FAILED = strawberry.enum_value(
-        table_ports.SyncState.OFFLINE_FAILED, description="It cannot be read, because its first sync has failed."
-    )
-    UNKNOWN = strawberry.enum_value(table_ports.SyncState.UNKNOWN, description=_UNKNOWN)
-
-
-@strawberry.enum(description="When a synced table is updated from its source.")
-class SyncPolicy(Enum):
-    """Each value is the port's enum member."""
-
-    SNAPSHOT = strawberry.enum_value(
-        table_ports.SyncPolicy.SNAPSHOT,
-        description="On request (`refreshSyncedTable`), by copying the whole source.",
-    )
-    TRIGGERED = strawberry.enum_value(
-        table_ports.SyncPolicy.TRIGGERED,
-        description="On request, by copying only what has changed. The source needs a change data feed.",
-    )
-    CONTINUOUS = strawberry.enum_value(
-        table_ports.SyncPolicy.CONTINUOUS,
-        description="Continuously: the pipeline always runs, and costs money. The source needs a change data feed.",
-    )

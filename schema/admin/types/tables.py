@@ -9,12 +9,12 @@ import strawberry
 
 from schema.admin.guard import WithDeadline
 from schema.admin.types.instances import DatabaseInstance, instance_named
-from schema.admin.types.states import SyncedTableState, SyncPolicy
 from schema.context import Info  # noqa: TC001 # as above
 from schema.permissions import Role
 from schema.ports.admin import tables as table_ports  # noqa: TC001 # as above
 from schema.relay.node import Node
 from schema.scalars import BigInt
+from schema.tables.freshness import SyncedTableState, SyncPolicy
 
 # Ends the description of a field that looks an object up.
 PRESENT: Final = "Looked up only if selected; null if it does not exist."

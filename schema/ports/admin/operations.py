@@ -38,7 +38,7 @@ class OperationKind(Enum):
 
 
 class OperationState(Enum):
-    """The state of an operation or of one of its steps. SKIPPED is a step that was not reached."""
+    """The state of an operation or of one of its steps. SKIPPED is a step that was not reached, or not needed."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"

@@ -74,12 +74,13 @@ def check_manifest(settings: Settings) -> None:
     from graphql import GraphQLError, parse, validate  # noqa: PLC0415
 
     from schema import build_schema  # noqa: PLC0415
+    from schema.tables.older_documents import accept_single_orders  # noqa: PLC0415
 
     schema = build_schema(tables=settings.tables, hidden_fields=settings.hidden_fields)._schema  # noqa: SLF001 # there is no other way to graphql-core's
     mistakes: list[str] = []
     for identifier, text in documents.items():
         try:
-            found = validate(schema, parse(text))
+            found = validate(schema, accept_single_orders(parse(text)))
         except GraphQLError as error:
             found = [error]
         except RecursionError:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.errors import ForbiddenError, PlatformError, UnavailableError
+from schema.errors import ForbiddenError, PlatformError, Reason, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from server.lakebase.database.own_tables import OwnTables
 
@@ -48,18 +49,32 @@ class AskedForStore:
         # By kind and name of the table. None deletes the row.
         self._known: dict[tuple[str, str], _Note | None] = {}
         self._unwritten: set[tuple[str, str]] = set()
+        self._runs_statements = True
+
+    def in_memory(self) -> AskedForStore:
+        """The same store, which runs no statement: it knows what this process has requested or read before."""
+        same = copy.copy(self)
+        same._runs_statements = False  # noqa: SLF001 # the copy is of this class
+        return same
+
+    async def load(self, tables: Iterable[str]) -> None:
+        """Read into memory what is stored of these synced tables, as far as it is not there."""
+        missing = [table.lower() for table in tables if (_TABLE, table.lower()) not in self._known]
+        if missing:
+            found = await self._read(missing)
+            self._known |= {place: note for place, note in found.items() if place not in self._known}
 
     @asynccontextmanager
     async def asking(self, table: str, spec: Mapping[str, Any]) -> AsyncIterator[None]:
         """Remember this spec while it is requested, and afterwards unless the platform refuses it."""
         # An earlier request whose answer was lost may be why the platform refuses this one.
-        before = self._known.get((_REQUEST, table)) or (await self._read(table)).get(_REQUEST)
+        before = self._known.get((_REQUEST, table)) or (await self._read([table])).get((_REQUEST, table))
         request = _Note(None, spec, datetime.now(UTC))
         await self._replace_request(table, request)
         try:
             yield
         except (ForbiddenError, PlatformError):
-            known = self._known.get((_TABLE, table)) or (await self._read(table)).get(_TABLE)
+            known = self._known.get((_TABLE, table)) or (await self._read([table])).get((_TABLE, table))
             if known and known.at == request.at:
                 # The table of another client was seen before the platform has refused this request.
                 self._note(_TABLE, table, None)
@@ -75,12 +90,12 @@ class AskedForStore:
         await self._write()
         if (known := self._known.get((_TABLE, table))) and known.uid == uid:
             return known.spec
-        found = await self._read(table)
-        if (known := found.get(_TABLE)) and known.uid == uid:
+        found = await self._read([table])
+        if (known := found.get((_TABLE, table))) and known.uid == uid:
             self._known[_TABLE, table] = known
             return known.spec
         created_at = created_at or datetime.now(UTC)
-        requests = (self._known.get((_REQUEST, table)), found.get(_REQUEST))
+        requests = (self._known.get((_REQUEST, table)), found.get((_REQUEST, table)))
         request = next((one for one in requests if one and abs(created_at - one.at) <= _NEAR), None)
         if request and uid:
             self._note(_TABLE, table, _Note(uid, request.spec, request.at))
@@ -95,15 +110,18 @@ class AskedForStore:
         self._known[kind, table] = note
         self._unwritten.add((kind, table))
 
-    async def _read(self, table: str) -> dict[str, _Note]:
+    async def _read(self, tables: Sequence[str]) -> dict[tuple[str, str], _Note]:
         try:
             rows = await self._rows(
-                "SELECT kind, uid, spec, noted_at FROM {schema}.asked_for WHERE name = :name AND home = :home",
-                {"name": table},
+                """
+                SELECT kind, name, uid, spec, noted_at FROM {schema}.asked_for
+                WHERE name = ANY(CAST(:names AS text[])) AND home = :home
+                """,
+                {"names": tables},
             )
         except (UnavailableError, TimeoutError):
             return {}
-        return {kind: _Note(uid, spec, at) for kind, uid, spec, at in rows}
+        return {(kind, name): _Note(uid, spec, at) for kind, name, uid, spec, at in rows}
 
     async def _write(self) -> None:
         """Write what waits in memory, if the database answers. What is requested does not depend on it."""
@@ -137,6 +155,8 @@ class AskedForStore:
         )
 
     async def _rows(self, statement: str, values: Mapping[str, Any]) -> Any:
+        if not self._runs_statements:
+            raise UnavailableError(Reason.DATABASE_UNAVAILABLE, "The database is left alone.")
         async with asyncio.timeout(_SECONDS):
             return await self._tables.rows(
                 statement.format(schema=self._tables.schema), {**values, "home": await self._tables.home()}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import itertools
 import json
-import re
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,34 +13,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from schema.errors import Reason
-from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
-from schema.ports.admin.branches import BranchChange, BranchSpec, SnapshotSpec
-from schema.ports.admin.instances import InstanceChange, InstanceSpec
 from schema.ports.admin.operations import Operation, OperationFailure, OperationKind, OperationState, OperationStep
-from schema.ports.admin.tables import CatalogSpec, SyncedTableSpec
 from server.lakebase.database.audit_entry import ACTIONS, INPUT, new_entry
+from server.lakebase.operations.stored_json import (
+    failure_from_json,
+    failure_to_json,
+    request_from_json,
+    request_to_json,
+    steps_from_json,
+    steps_to_json,
+    storable,
+    to_jsonb,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
+    from schema.ports.admin.administration import AdminRequest
     from schema.ports.admin.audit import AuditEntry
 
 _log = structlog.get_logger(__name__)
 # The operator's confirmations. Requests that differ only in these ask for the same.
 _FLAGS: Final = frozenset({"acknowledge_cost", "confirm_deletion", "discard_status_changes", "dry_run"})
-_SPECS: Final = {
-    "instance": InstanceSpec,
-    "change": InstanceChange,
-    "catalog": CatalogSpec,
-    "table": SyncedTableSpec,
-    "branch": BranchSpec,
-    "branch_change": BranchChange,
-    "snapshot": SnapshotSpec,
-}
-# NULs and lone surrogates.
-_REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
 # The kinds of operations that create a catalog or a synced table.
 CREATING: Final = frozenset({OperationKind.CREATE_CATALOG, OperationKind.CREATE_SYNCED_TABLE, OperationKind.PROVISION})
 _ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})
@@ -88,6 +81,11 @@ class OperationRecord:
         """A hash of the request without its confirmations: the same for the same request."""
         return fingerprint_of(self.request)
 
+    def repeats(self, other: OperationRecord) -> bool:
+        """Whether both do the same work: the same request, with the same steps."""
+        steps, others = ([(step.name, step.resource) for step in one.steps] for one in (self, other))
+        return self.fingerprint == other.fingerprint and steps == others
+
     def snapshot(self) -> Operation:
         """The operation as the API shows it now."""
         done = sum(1.0 if step.state is OperationState.SUCCEEDED else step.progress for step in self.steps)
@@ -118,11 +116,11 @@ class OperationRecord:
 
     def update_step(self, index: int, **values: Any) -> None:
         """Change fields of one step."""
-        self.steps[index] = replace(self.steps[index], **_storable(values))
+        self.steps[index] = replace(self.steps[index], **storable(values))
 
     def end(self, failure: OperationFailure | None = None, *, cancelled: bool = False) -> None:
         """Mark the operation as ended; steps that were not reached become SKIPPED."""
-        self.failure = failure and replace(failure, message=_storable(failure.message))
+        self.failure = failure and replace(failure, message=storable(failure.message))
         self.state = OperationState.FAILED if failure else OperationState.SUCCEEDED
         if cancelled:
             self.state = OperationState.CANCELLED
@@ -165,95 +163,6 @@ def fingerprint_of(request: AdminRequest) -> str:
     """A hash of a request without its confirmations."""
     wanted = {name: value for name, value in request_to_json(request).items() if name not in _FLAGS}
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-
-
-def request_to_json(request: AdminRequest) -> dict[str, Any]:
-    """A request as JSON values."""
-    return {**dataclasses.asdict(request), "kind": request.kind.value}
-
-
-def request_from_json(values: Mapping[str, Any]) -> AdminRequest:
-    """The request from JSON values. Fields that only another version of this code knows are ignored."""
-    known = {name: values[name] for name in _field_names(AdminRequest) & values.keys()}
-    for name, kind in _SPECS.items():
-        if known.get(name) is not None:
-            known[name] = _spec_from_json(kind, known[name])
-    others = tuple(_spec_from_json(SyncedTableSpec, one) for one in known.get("others", ()))
-    return AdminRequest(**{**known, "kind": OperationKind(known["kind"]), "others": others})
-
-
-def _spec_from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    spec = {key: values[key] for key in _field_names(kind) & values.keys()}
-    if spec.get("primary_key") is not None:
-        spec["primary_key"] = tuple(spec["primary_key"])
-    return kind(**spec)
-
-
-def steps_to_json(steps: Sequence[OperationStep]) -> list[dict[str, Any]]:
-    """Steps as JSON values."""
-    return [
-        {
-            **dataclasses.asdict(step),
-            "state": step.state.value,
-            "started_at": step.started_at and step.started_at.isoformat(),
-            "finished_at": step.finished_at and step.finished_at.isoformat(),
-        }
-        for step in steps
-    ]
-
-
-def steps_from_json(values: Sequence[Mapping[str, Any]]) -> list[OperationStep]:
-    """The steps from JSON values."""
-    return [
-        OperationStep(
-            name=step["name"],
-            resource=step["resource"],
-            state=OperationState(step["state"]),
-            progress=step["progress"],
-            message=step["message"],
-            started_at=_parse_time(step["started_at"]),
-            finished_at=_parse_time(step["finished_at"]),
-            # Rows from earlier releases lack it.
-            beside=step.get("beside", False),
-        )
-        for step in values
-    ]
-
-
-def failure_to_json(failure: OperationFailure | None) -> dict[str, Any] | None:
-    """A failure as JSON values."""
-    return (
-        {"reason": failure.reason.name, "message": failure.message, "retryable": failure.retryable} if failure else None
-    )
-
-
-def failure_from_json(values: Mapping[str, Any] | None) -> OperationFailure | None:
-    """The failure from JSON values."""
-    return OperationFailure(Reason[values["reason"]], values["message"], values["retryable"]) if values else None
-
-
-def _field_names(kind: type[Any]) -> frozenset[str]:
-    return frozenset(one.name for one in dataclasses.fields(kind))
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def to_jsonb(value: Any) -> str:
-    """A JSON value as text that `jsonb` accepts."""
-    return json.dumps(_storable(value))
-
-
-def _storable(value: Any) -> Any:
-    """A value with U+FFFD in place of what `jsonb` refuses, and the platform's JSON may hold."""
-    if isinstance(value, str):
-        return _REFUSED.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
-    return value
 
 
 def row_values(operation: OperationRecord) -> dict[str, Any]:

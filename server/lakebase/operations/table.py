@@ -20,15 +20,9 @@ from schema.ports.admin.operations import OperationFailure
 from server.db.database import DatabaseAbsentError
 from server.lakebase.database.audit import write_line
 from server.lakebase.database.own_tables import OwnTables
-from server.lakebase.operations.operation import (
-    CREATING,
-    failure_to_json,
-    operations_from_rows,
-    request_to_json,
-    row_values,
-    to_jsonb,
-)
+from server.lakebase.operations.operation import CREATING, operations_from_rows, row_values
 from server.lakebase.operations.sql_operations import OperationStatements
+from server.lakebase.operations.stored_json import failure_to_json, request_to_json, to_jsonb
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

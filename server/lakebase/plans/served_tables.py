@@ -41,16 +41,25 @@ class ServedTablePlans:
         await self._tables.delete(draft, required(draft.request.table_name))
 
     async def _alike(self, draft: Draft, plan: Callable[[Draft, str], Awaitable[None]]) -> None:
-        """Plan the same for all tables, side by side if there are several."""
+        """Plan the same for all tables, side by side if there are several: then for those that exist, if any does."""
         name: str = required(draft.request.table_name)
-        if draft.request.others:
-            await _side_by_side(draft, plan, [name, *(one.name for one in draft.request.others)])
-        else:
+        if not draft.request.others:
             await plan(draft, name)
+            return
+        parts = await _planned(draft, plan, [name, *(one.name for one in draft.request.others)])
+        if not all(part.absent for part in parts):
+            for part in parts:
+                if part.absent:
+                    part.refusals.clear()
+        draft.add_side_by_side(parts)
 
 
 async def _side_by_side(draft: Draft, plan: Callable[[Draft, T], Awaitable[None]], wanted: Iterable[T]) -> None:
-    """Plan each one. The platform is asked about all of them at once, because a client waits for the plan."""
+    draft.add_side_by_side(await _planned(draft, plan, wanted))
+
+
+async def _planned(draft: Draft, plan: Callable[[Draft, T], Awaitable[None]], wanted: Iterable[T]) -> list[Draft]:
+    """A draft for each one. The platform is asked about all of them at once, because a client waits for the plan."""
     parts = [(Draft(draft.request), one) for one in wanted]
     await asyncio.gather(*(plan(part, one) for part, one in parts))
-    draft.add_side_by_side([part for part, _ in parts])
+    return [part for part, _ in parts]

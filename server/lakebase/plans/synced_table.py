@@ -176,8 +176,7 @@ class SyncedTablePlans:
         """Plan a sync, and restore the grants and indexes that it takes away."""
         resource, found = f"synced table {name}", await self._platform.synced_table(name)
         if found is None:
-            draft.add("sync_table", PlanAction.NOTHING, resource, "does not exist", exists=False)
-            draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
+            _refuse_absent(draft, "sync_table", resource)
             return
         await self._originals.guard_table(draft, found)
         await self._require_available(draft, found.instance_name, "name")
@@ -224,8 +223,7 @@ class SyncedTablePlans:
         """Plan to build the missing indexes."""
         resource, found = f"synced table {name}", await self._platform.synced_table(name)
         if found is None:
-            draft.add("build_indexes", PlanAction.NOTHING, resource, "does not exist", exists=False)
-            draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))
+            _refuse_absent(draft, "build_indexes", resource)
             return
         await self._originals.guard_table(draft, found)
         await self._require_available(draft, found.instance_name, draft.name_field("table"))
@@ -245,3 +243,9 @@ class SyncedTablePlans:
             draft.add("build_indexes", PlanAction.BUILD, resource, message, exists=False)
         else:
             draft.add("build_indexes", PlanAction.NOTHING, resource, "all indexes exist", exists=True)
+
+
+def _refuse_absent(draft: Draft, step: str, resource: str) -> None:
+    draft.skip(step, resource)
+    draft.absent = True
+    draft.refuse(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}.", draft.name_field("table"))

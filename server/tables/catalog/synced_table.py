@@ -11,6 +11,7 @@ from schema.errors import UnavailableError
 from schema.tables.registry import ORDERS_NAME
 from server.db.errors import LOCKED, ORDERS_NAMED, TableNamed
 from server.tables.catalog.column_types import TYPES
+from server.tables.catalog.locks import locked_among
 from server.tables.source import Source
 
 if TYPE_CHECKING:
@@ -32,18 +33,6 @@ _CATALOG_QUERY = sa.text(
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE n.nspname = :schema AND c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND a.attnum > 0 AND NOT a.attisdropped
-    """
-)
-# A transaction that replaces a table holds this lock until it ends.
-_LOCKED_QUERY = sa.text(
-    """
-    SELECT EXISTS (
-        SELECT FROM pg_catalog.pg_locks l
-        JOIN pg_catalog.pg_class c ON c.oid = l.relation
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = current_database()
-        WHERE n.nspname = :schema AND c.relname = :name AND l.mode = 'AccessExclusiveLock' AND l.granted
-    )
     """
 )
 
@@ -85,11 +74,6 @@ class Definition:
         """The names of the table's columns and of their types, from the catalog; none if there is no such table."""
         rows = await connection.execute(_CATALOG_QUERY, {"schema": self.schema, "name": self.name})
         return dict(tuple(row) for row in rows)
-
-    async def is_locked(self, connection: AsyncConnection) -> bool:
-        """Whether another transaction keeps the table from being read."""
-        names = {"schema": self.schema, "name": self.name}
-        return bool((await connection.execute(_LOCKED_QUERY, names)).scalar_one())
 
     def build(self, found: Mapping[str, str]) -> sa.Table:
         """The table, with its columns keyed by the names of `Column`s and with their actual types.
@@ -169,11 +153,18 @@ class SyncedTable:
         """Look the table up again next time."""
         self._state = None
 
+    def note_locked(self) -> None:
+        """Refuse statements for a while: another transaction keeps the table from being read."""
+        self._state, self._looked_at = self._locked(), time.monotonic()
+
     async def _look_up(self, connection: AsyncConnection) -> Source | UnavailableError:
         # Statements that wait for the lock hold the connections that statements on other tables need.
-        if await self.definition.is_locked(connection):
-            return UnavailableError(self.named.reason, f"{self.named.says(LOCKED)} Try again later.")
+        if await locked_among([self.definition.qualified_name], connection):
+            return self._locked()
         return self._built_from(await self.definition.read(connection))
+
+    def _locked(self) -> UnavailableError:
+        return UnavailableError(self.named.reason, f"{self.named.says(LOCKED)} Try again later.")
 
     def _built_from(self, columns: dict[str, str]) -> Source | UnavailableError:
         if self._built is None or self._built[0] != columns:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schema.ports.statistics import NO_STATISTICS, TableStatistics
-from server.tables.measuring.sql_statistics import measure
+from server.tables.measuring.sql_statistics import measure, with_changes
 
 if TYPE_CHECKING:
     from schema.ports.columns import Table
@@ -29,12 +29,14 @@ class Measurement:
         pool: whose connections are used. Not that of pages: these have no time to lose.
         table: the table.
         name: its name in the database, with its schema.
+        changes: the schema of the overlay, if the table has one.
     """
 
-    def __init__(self, pool: Pool, table: Table, name: str) -> None:
+    def __init__(self, pool: Pool, table: Table, name: str, *, changes: str | None = None) -> None:
         self._pool = pool
         self._table = table
         self._schema, _, self._name = name.rpartition(".")
+        self._changes = changes
         self._statistics = NO_STATISTICS
         self._began_at = -math.inf
         self._task: asyncio.Task[None] | None = None
@@ -68,7 +70,10 @@ class Measurement:
     async def _measure(self) -> None:
         try:
             async with self._pool.connect() as connection:
-                self._statistics = await measure(connection, self._table, self._schema, self._name)
+                known = await measure(connection, self._table, self._schema, self._name)
+                if self._changes is not None:
+                    known = await with_changes(connection, known, self._table, self._changes)
+                self._statistics = known
             self._failed = False
         except Exception as error:  # noqa: BLE001 # whatever it is, prices go by what was known before
             if not self._failed:

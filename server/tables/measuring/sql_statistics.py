@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -97,6 +98,22 @@ async def measure(connection: AsyncConnection, table: Table, schema: str, name: 
         frozenset(indexes),
         {column: _spread_of(column, one, rows) for column, one in spreads.items()},
         plain=plain,
+    )
+
+
+async def with_changes(
+    connection: AsyncConnection, known: TableStatistics, table: Table, schema: str
+) -> TableStatistics:
+    """The statistics of a table together with those of its overlay, which is in this schema."""
+    columns = {column.name.removeprefix("status_"): column for column in table.columns if column.unchanged}
+    asked = {"schema": schema, "name": "order_status", "columns": [*columns]}
+    found = json.loads((await connection.execute(_QUERY, asked)).scalar_one())
+    changed = round(found["rows"] or 0)
+    spreads = {columns[one["attname"]]: one for one in found["spreads"] or ()}
+    return replace(
+        known,
+        changed=changed,
+        spreads={**known.spreads, **{column: _spread_of(column, one, changed) for column, one in spreads.items()}},
     )
 
 

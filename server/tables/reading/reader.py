@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from server.db.driver import Compiled
+    from server.db.driver import Compiled, PooledConnection
     from server.db.pool import Pool
     from server.tables.reading.read_connection import Lookup
     from server.tables.reading.replicas import Replicas
@@ -40,13 +40,30 @@ class Health(Protocol):
         """Note that a statement has failed."""
 
 
-class Reader(Generic[S]):
-    """Runs statements that read from a source, and tells its health whether they succeed."""
+class Locks(Protocol):
+    """Finds out whether statements wait for tables that are locked."""
 
-    def __init__(self, table: Lookup[S], health: Health, replicas: Replicas | None = None) -> None:
+    async def explains(self, error: Exception, raw: PooledConnection) -> bool:
+        """Whether a statement failed because a table was found locked meanwhile: then its next attempt is refused."""
+
+
+class Reader(Generic[S]):
+    """Runs statements that read from a source, and tells its health whether they succeed.
+
+    Args:
+        table: looks the source up.
+        health: whether the source can be read.
+        replicas: the replicas.
+        locks: finds out whether a statement waits for a locked table.
+    """
+
+    def __init__(
+        self, table: Lookup[S], health: Health, replicas: Replicas | None = None, *, locks: Locks | None = None
+    ) -> None:
         self._table = table
         self._health = health
         self._replicas = replicas
+        self._locks = locks
 
     @property
     def has_replicas(self) -> bool:
@@ -94,12 +111,21 @@ class Reader(Generic[S]):
         async def work(connection: ReadConnection[S]) -> Sequence[Any]:
             return await connection.driver_rows(statement_of(await connection.source()), values, count=count)
 
-        source = self._table.known
-        if source is None or self.has_replicas:
+        async def at_once(raw: PooledConnection) -> Sequence[Any]:
+            # A request that waited for the connection may find that the source has changed.
+            if (source := self._table.known) is None:
+                return await self._on(pool, raw, work)
+            try:
+                return await Driver(raw, pool=pool.name).rows(statement_of(source), values, count=count)
+            except Exception as error:
+                if self._locks is None or not await self._locks.explains(error, raw):
+                    raise
+            return await work(ReadConnection(pool, raw, table=self._table))
+
+        if self.has_replicas:
             return await self.run(pool, work)
         try:
-            statement = statement_of(source)
-            rows = await pool.run(lambda raw: Driver(raw, pool=pool.name).rows(statement, values, count=count))
+            rows = await pool.run(at_once)
         except Exception as error:
             if _may_pass(error):
                 self._table.forget()
@@ -150,7 +176,16 @@ class Reader(Generic[S]):
             return await self._attempt(pool, work)
 
     async def _attempt(self, pool: Pool, work: Callable[[ReadConnection[S]], Awaitable[T]]) -> T:
-        return await pool.run(lambda raw: work(ReadConnection(pool, raw, table=self._table)))
+        return await pool.run(lambda raw: self._on(pool, raw, work))
+
+    async def _on(self, pool: Pool, raw: PooledConnection, work: Callable[[ReadConnection[S]], Awaitable[T]]) -> T:
+        """The result of statements on this connection."""
+        try:
+            return await work(ReadConnection(pool, raw, table=self._table))
+        except Exception as error:
+            if self._locks is None or not await self._locks.explains(error, raw):
+                raise
+        return await work(ReadConnection(pool, raw, table=self._table))
 
 
 def _may_pass(error: Exception) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import itertools
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from schema.ports.values import Operator
+from schema.ports.values import AnyOf, Not, Operator, comparisons_in
 from server.tables.catalog.column_types import AsText, BlankPadded
+from server.tables.source import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from schema.ports.columns import Column
-    from schema.ports.values import Conditions, PageRequest
+    from schema.ports.values import Condition, Conditions, PageRequest
     from server.tables.source import Source
     from server.tables.sql.shape import Shape
 
@@ -22,34 +27,41 @@ _SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
 _NAME_CHARACTERS: Final = 100
 _COMPARE = {
     Operator.EQ: sa.ColumnElement.__eq__,
+    Operator.NE: sa.ColumnElement.__ne__,
     Operator.GT: sa.ColumnElement.__gt__,
     Operator.GTE: sa.ColumnElement.__ge__,
     Operator.LT: sa.ColumnElement.__lt__,
     Operator.LTE: sa.ColumnElement.__le__,
 }
+_ORDERED: Final = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
+# A character that has a meaning in a pattern of LIKE.
+_SPECIAL: Final = re.compile(r"([%_\\])")
+# Makes the parameter of a comparison: its first or another one, by the end of its name, with its type.
+Parameter: TypeAlias = "Callable[[str, sa.types.TypeEngine[Any]], sa.ColumnElement[Any]]"
 
 
 def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
     """The values of the statement's parameters."""
     values: dict[str, Any] = {}
-    for index, condition in enumerate(request.conditions):
-        values[f"{prefix}condition_{index}"] = condition.value
-        if condition.operator is Operator.STARTS_WITH:
-            values[f"{prefix}condition_{index}_end"] = _end_of_prefix(str(condition.value))
-            values[f"{prefix}condition_{index}_start"] = condition.value
+    for index, condition in enumerate(comparisons_in(request.conditions)):
+        name = f"{prefix}condition_{index}"
+        values |= {f"{name}{end}": value for end, value in _values(condition).items()}
     if request.position is not None:
-        values[f"{prefix}position_value"] = request.position.value
+        for index, part in enumerate(request.position.values):
+            values[f"{prefix}position_value_{index}"] = part
         values |= {f"{prefix}position_key_{index}": part for index, part in enumerate(request.position.key)}
     return values
 
 
 def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with parameters for their values, and that of the parent."""
-    found = []
-    for index, (column, operator) in enumerate(shape.comparisons):
-        name = f"{shape.prefix}condition_{index}"
-        names = name, f"{name}_end", f"{name}_start"
-        found.append(_compared(_comparable(source, column), operator, *({"key": name} for name in names)))
+    numbers = itertools.count()
+
+    def compared(comparison: tuple[Column, Operator]) -> sa.ColumnElement[bool]:
+        name = f"{shape.prefix}condition_{next(numbers)}"
+        return _compared(source, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
+
+    found = [_in_sql(term, compared) for term in shape.terms]
     within = shape.ordering.within
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
@@ -59,41 +71,95 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
 
 def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with their values."""
-    found = []
-    for condition in conditions:
-        column, operator, value = _comparable(source, condition.column), condition.operator, condition.value
-        end = _end_of_prefix(str(value)) if operator is Operator.STARTS_WITH else None
-        found.append(_compared(column, operator, *({"key": None, "value": one} for one in (value, end, value))))
-    return found
+
+    def compared(condition: Condition) -> sa.ColumnElement[bool]:
+        values = _values(condition)
+        return _compared(
+            source, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
+        )
+
+    return [_in_sql(term, compared) for term in conditions]
 
 
-def _comparable(source: Source, column: Column) -> sa.ColumnElement[Any]:
-    """A column to compare with values. The index of a text that is sorted by code points finds equal ones so, too."""
-    found = source.column(column)
-    return in_order(found) if column in source.table.sorts else found
+def _in_sql(term: Any, compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    """A term in SQL. `compared` makes the comparisons, from left to right."""
+    if isinstance(term, AnyOf):
+        return sa.or_(sa.false(), *(_all_of(terms, compared) for terms in term.alternatives))
+    if isinstance(term, Not):
+        # Also where the comparisons are null: a row without a value is one that does not match.
+        return _all_of(term.conditions, compared).self_group().is_not(sa.true())
+    return compared(term)
 
 
-def _compared(
-    column: sa.ColumnElement[Any],
-    operator: Operator,
-    parameter: dict[str, Any],
-    end: dict[str, Any],
-    start: dict[str, Any],
-) -> sa.ColumnElement[bool]:
+def _all_of(terms: Iterable[Any], compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *(_in_sql(term, compared) for term in terms))
+
+
+def _values(condition: Condition) -> dict[str, Any]:
+    """The values of a comparison's parameters, by the ends of their names."""
+    operator, value = condition.operator, condition.value
+    if operator in {Operator.IS_NULL, Operator.IS_NOT_NULL}:
+        return {}
+    if operator is Operator.STARTS_WITH:
+        return {"": value, "_end": _end_of_prefix(str(value)), "_start": value}
+    if operator in {Operator.CONTAINS, Operator.CONTAINS_IN_ANY_CASE}:
+        return {"": f"%{_literally(str(value))}%"}
+    if operator is Operator.STARTS_WITH_IN_ANY_CASE:
+        return {"": f"{_literally(str(value))}%"}
+    return {"": value}
+
+
+def _literally(text: str) -> str:
+    """A pattern of LIKE that matches just this text."""
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _compared(source: Source, by: Column, operator: Operator, parameter: Parameter) -> sa.ColumnElement[bool]:
+    column = source.column(by)
     # A client may ask for a key of 64 bits although the column has fewer. An index can compare the two.
     type_ = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
+    if operator is Operator.IS_NULL:
+        return column.is_(None)
+    if operator is Operator.IS_NOT_NULL:
+        return column.is_not(None)
+    if operator in _OF_TEXTS:
+        return _OF_TEXTS[operator](column, parameter)
+    if by in source.table.sorts or operator in _ORDERED:
+        # The index of a text that is sorted by code points finds equal ones so, too.
+        column = in_order(column)
+    # A list is one array, so that its length does not change the statement.
     if operator is Operator.IN:
-        # One array, so that the list's length does not change the statement.
-        return column == sa.any_(sa.bindparam(**parameter, type_=ARRAY(type_)))
-    if operator is Operator.STARTS_WITH:
-        # A stretch of the index: those texts are side by side in the order of the code points.
-        by_code = in_order(column)
-        stretch = by_code >= sa.bindparam(**parameter, type_=type_), by_code < sa.bindparam(**end, type_=type_)
-        if isinstance(column.type, AsText):
-            return sa.and_(*stretch)
-        # To char(n), blanks at the end of a prefix mean nothing.
-        return sa.and_(*stretch, sa.func.starts_with(sa.cast(column, TEXT()), sa.bindparam(**start, type_=TEXT())))
-    return _COMPARE[operator](column, sa.bindparam(**parameter, type_=type_))
+        return column == sa.any_(parameter("", ARRAY(type_)))
+    if operator is Operator.NOT_IN:
+        # To an empty array, PostgreSQL compares no value at all.
+        return sa.and_(column.is_not(None), column != sa.all_(parameter("", ARRAY(type_))))
+    return _COMPARE[operator](column, parameter("", type_))
+
+
+def _starts_with(column: sa.ColumnElement[Any], parameter: Parameter) -> sa.ColumnElement[bool]:
+    """A stretch of the index: those texts are side by side in the order of the code points."""
+    by_code = in_order(column)
+    stretch = by_code >= parameter("", column.type), by_code < parameter("_end", column.type)
+    if isinstance(column.type, AsText):
+        return sa.and_(*stretch)
+    # To char(n), blanks at the end of a prefix mean nothing.
+    return sa.and_(*stretch, sa.func.starts_with(as_text(column), parameter("_start", TEXT())))
+
+
+def _like(column: sa.ColumnElement[Any], parameter: Parameter) -> sa.ColumnElement[bool]:
+    return as_text(column).like(parameter("", TEXT()))
+
+
+def _like_in_any_case(column: sa.ColumnElement[Any], parameter: Parameter) -> sa.ColumnElement[bool]:
+    return sa.func.lower(as_text(column)).like(sa.func.lower(parameter("", TEXT())))
+
+
+_OF_TEXTS: Final[Mapping[Operator, Callable[[sa.ColumnElement[Any], Parameter], sa.ColumnElement[bool]]]] = {
+    Operator.CONTAINS: _like,
+    Operator.CONTAINS_IN_ANY_CASE: _like_in_any_case,
+    Operator.STARTS_WITH: _starts_with,
+    Operator.STARTS_WITH_IN_ANY_CASE: _like_in_any_case,
+}
 
 
 def _end_of_prefix(prefix: str) -> str:

@@ -50,7 +50,7 @@ def _compile_explain(element: _ExplainJson, compiler: Any, **keywords: Any) -> s
 def estimate_statement(source: Source, conditions: Conditions) -> sa.Executable:
     """A query plan in JSON, with the planner's estimate of the number of rows."""
     rows: sa.Select[Any] = (
-        sa.select(sa.literal_column("1")).select_from(source.synced).where(*where(source, conditions))
+        sa.select(sa.literal_column("1")).select_from(source.rows((), conditions)).where(*where(source, conditions))
     )
     return _ExplainJson(rows)
 

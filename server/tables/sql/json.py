@@ -50,12 +50,12 @@ def json_page_statement(source: Source, shape: Shape, templates: tuple[Template,
 
     The row begins with the number of rows read (the page's size and one more, if there are as many), and whether any
     row is behind. Then come, for each template, the number of rows that it could write, and their text. If the ends
-    are wanted, the sort value and the key of the first and the last row on the page follow, in the direction of
-    travel.
+    are wanted, the sort values and the key of the first and the last row on the page follow, in the direction
+    of travel.
     """
+    source = source.read(shape.way)
     texts = [_row(source, template, shape.ordering).label(f"row_{index}") for index, template in enumerate(templates)]
-    ordering = shape.ordering
-    outermost = (ordering.column, *ordering.table.key) if ends else ()
+    outermost = shape.ordering.columns if ends else ()
     by = [source.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
     inner = rows_of(
         source,
@@ -87,7 +87,7 @@ def json_rows_statement(source: Source, templates: tuple[Template, ...]) -> sa.S
 
 def _columns(templates: Iterable[Template], ordering: Ordering | None) -> set[Column]:
     columns = {slot.column for template in templates for slot in template.slots}
-    return columns | {ordering.column, *ordering.table.key} if ordering else columns
+    return columns.union(ordering.columns) if ordering else columns
 
 
 def _row(source: Source, template: Template, ordering: Ordering | None) -> Text:

@@ -28,10 +28,16 @@ _REMEMBERED_STATEMENTS: Final = 256
 
 @lru_cache(maxsize=_REMEMBERED_STATEMENTS)
 def nested_page(
-    sources: Sources, shape: Shape, templates: tuple[Template, ...], below: tuple[Below, ...], *, ends: bool
+    sources: Sources,
+    shape: Shape,
+    templates: tuple[Template, ...],
+    below: tuple[Below, ...],
+    separator: str = ",",
+    *,
+    ends: bool,
 ) -> Compiled:
     """The statement of a page with all that is nested in it, compiled."""
-    statement = nested_page_statement(sources, shape, templates, below, ends=ends)
+    statement = nested_page_statement(sources, shape, templates, below, separator, ends=ends)
     return Compiled(statement, by_values=shape.by_values)
 
 
@@ -53,18 +59,24 @@ def nested_values(requests: Iterable[NestedRequest]) -> dict[str, Any]:
 
 
 def nested_page_statement(
-    sources: Sources, shape: Shape, templates: tuple[Template, ...], below: tuple[Below, ...], *, ends: bool
+    sources: Sources,
+    shape: Shape,
+    templates: tuple[Template, ...],
+    below: tuple[Below, ...],
+    separator: str = ",",
+    *,
+    ends: bool,
 ) -> sa.Select[Any]:
     """A page in one row, in its order and without the extra row.
 
     The row begins with the number of rows read (the page's size and one more, if there are as many), and whether any
     row is behind. Then come, for each template, the number of rows that it could write, and their text. If the ends
-    are wanted, the sort value and the key of the first and the last row on the page follow.
+    are wanted, the sort values and the key of the first and the last row on the page follow.
     """
-    source, ordering = sources[shape.ordering.table.name], shape.ordering
+    source, ordering = sources[shape.ordering.table.name].read(shape.way), shape.ordering
     rows = RelatedRows(Names(sources, below), source)
     texts = [rows.text(rows.row, template.parts, ordering) for template in templates]
-    outermost = (ordering.column, *ordering.table.key) if ends else ()
+    outermost = ordering.columns if ends else ()
     by = [rows.row.column(column).label(f"by_{index}") for index, column in enumerate(outermost)]
     found = page_rows(source, shape, rows.row.columns, counted=True)
     page = rows.page(found, texts, by, counted=True)
@@ -73,7 +85,7 @@ def nested_page_statement(
         any_behind(source, shape).label("any_behind") if shape.look_back else sa.false().label("any_behind"),
     ]
     for text in page.texts:
-        columns += [sa.func.count(text), sa.func.string_agg(text, constant(","), type_=TEXT())]
+        columns += [sa.func.count(text), sa.func.string_agg(text, constant(separator), type_=TEXT())]
     first, last = at_ends(page.others)
     return sa.select(*columns, *first, *last).select_from(page.rows)
 

@@ -15,8 +15,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from schema.ports.templates import Fact, NestedRow, Rows, Slot
 from server.tables.source import Source
 from server.tables.sql.conditions import conditions_of
-from server.tables.sql.pages import any_behind, limit, rows_of, sort_keys
+from server.tables.sql.pages import any_behind, limit, rows_of
 from server.tables.sql.shape import Shape
+from server.tables.sql.stretches import by_keys, sort_keys
 from server.tables.sql.values import constant, cursor, joined, value_of
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def page_rows(
         return rows
     travelled = rows.subquery("travelled")
     by = [travelled.c[key.name] for key in keys]
-    return sa.select(*travelled.c).order_by(*(key.desc() if shape.ordering.descending else key.asc() for key in by))
+    return sa.select(*travelled.c).order_by(*by_keys(shape.ordering, by))
 
 
 def labelled(source: Source, columns: Iterable[Column]) -> list[sa.Label[Any]]:
@@ -243,7 +244,7 @@ class _NestedPage:
         texts = [self._rows.text(row, piece.parts, ordering) for piece in rows]
         ends: list[Column] = []
         if self._facts & {Fact.START_CURSOR, Fact.END_CURSOR}:
-            ends = [ordering.column, *ordering.table.key, *([ordering.within] if ordering.within else [])]
+            ends = [*ordering.columns, *([ordering.within] if ordering.within else [])]
         by = [row.column(column).label(f"by_{index}") for index, column in enumerate(ends)]
         counted = self._ahead in self._facts
         if not (texts or by or counted):
@@ -275,9 +276,9 @@ class _NestedPage:
     def _cursor(self, page: _Page, *, first: bool) -> Text:
         ordering = self._shape.ordering
         starting, ending = at_ends(page.others)
-        sort, *keys = starting if first else ending
-        of = keys.pop() if ordering.within else None
-        written = joined(['"', *cursor(ordering, sort, keys, of), '"'])
+        place = starting if first else ending
+        of = place.pop() if ordering.within else None
+        written = joined(['"', *cursor(ordering, place, of), '"'])
         return sa.case((sa.func.count() == limit(0), constant("null")), else_=written)
 
 

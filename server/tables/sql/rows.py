@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from server.db.driver import Compiled
 from server.tables.sql.conditions import conditions_of
-from server.tables.sql.pages import any_behind, rows_of, sort_keys
+from server.tables.sql.pages import any_behind, rows_of
+from server.tables.sql.stretches import by_keys, sort_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +83,7 @@ def page_of_parents(source: Source, shape: Shape, columns: tuple[Column, ...]) -
     return Compiled(
         sa.select(wanted.c.parent, behind, page.c.present, *(page.c[column.name] for column in columns))
         .select_from(parents.outerjoin(page, sa.true()))
-        .order_by(*(key.desc() if shape.descends else key.asc() for key in by))
+        .order_by(*by_keys(shape.ordering, by, reverse=shape.backward))
     )
 
 

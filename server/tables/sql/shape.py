@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from schema.ports.values import AnyOf, Condition, Not
 from schema.ports.ways import Way
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schema.ports.columns import Column
-    from schema.ports.values import Operator, Ordering, PageRequest
+    from schema.ports.values import Conditions, Ordering, PageRequest
+
+# A term without its values: of a comparison, the column and the operator.
+FormOfTerm: TypeAlias = Any
+
+
+def _form(conditions: Conditions) -> tuple[FormOfTerm, ...]:
+    return tuple([_form_of(term) for term in conditions])
+
+
+def _form_of(term: FormOfTerm) -> FormOfTerm:
+    if isinstance(term, Condition):
+        return term.column, term.operator
+    if isinstance(term, Not):
+        return Not(_form(term.conditions))
+    return AnyOf(tuple([_form(alternative) for alternative in term.alternatives]))
+
+
+def _comparisons(terms: tuple[FormOfTerm, ...]) -> Iterator[FormOfTerm]:
+    for term in terms:
+        if isinstance(term, Not):
+            yield from _comparisons(term.conditions)
+        elif isinstance(term, AnyOf):
+            for alternative in term.alternatives:
+                yield from _comparisons(alternative)
+        else:
+            yield term
 
 
 class Shape(NamedTuple):
     """The part of a page request that decides the statement's text. `conditions.values_of` gives the rest."""
 
     ordering: Ordering
-    comparisons: tuple[tuple[Column, Operator], ...]
+    terms: tuple[FormOfTerm, ...]
     size: int
     position: bool
-    position_is_null: bool
+    position_nulls: tuple[bool, ...]
     backward: bool
     look_back: bool
     way: Way
@@ -28,12 +57,13 @@ class Shape(NamedTuple):
     def of(cls, request: PageRequest, way: Way = Way.SERVED, *, prefix: str = "") -> Shape:
         """The shape of a request that is read in this way. The names of its parameters have the prefix."""
         position = request.position
+        values = () if position is None else position.values
         return cls(
             ordering=request.ordering,
-            comparisons=tuple((condition.column, condition.operator) for condition in request.conditions),
+            terms=_form(request.conditions),
             size=request.size,
             position=position is not None,
-            position_is_null=position is not None and position.value is None,
+            position_nulls=tuple([value is None for value in values]) if values else (),
             backward=request.backward,
             look_back=request.look_back and position is not None,
             way=way,
@@ -52,16 +82,15 @@ class Shape(NamedTuple):
     @property
     def columns(self) -> frozenset[Column]:
         """The columns that the conditions filter by."""
-        return frozenset(column for column, _ in self.comparisons)
+        return frozenset(column for column, _ in _comparisons(self.terms))
 
     @property
     def by_values(self) -> bool:
         """Whether the best plan depends on the values. Of the merged status PostgreSQL knows nothing in any case."""
+        if self.way is Way.CHANGED:
+            return True
         return self.way is not Way.SERVED and any(
-            column is not self.ordering.column and not column.merged for column in self.columns
+            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not))
+            for term in self.terms
+            for column, _ in _comparisons((term,))
         )
-
-    @property
-    def descends(self) -> bool:
-        """Whether the rows are read in descending order."""
-        return self.ordering.descending is not self.backward

@@ -70,35 +70,44 @@ def value_of(source: Source, slot: Slot, ordering: Ordering | None) -> list[Piec
     return [sa.case((column.is_(None), constant("null")), else_=joined(pieces))]
 
 
-def cursor(
-    ordering: Ordering, sort: sa.ColumnElement[Any], keys: Sequence[sa.ColumnElement[Any]], parent: Any = None
-) -> list[Piece]:
+def cursor(ordering: Ordering, place: Sequence[sa.ColumnElement[Any]], parent: Any = None) -> list[Piece]:
     """The cursor of a row, as `schema.relay.cursors.encode_cursor` encodes it.
 
     Args:
         ordering: the ordering that it is a place in.
-        sort: the value of its column in that row.
-        keys: the row's key.
+        place: the values of `ordering.columns` in that row.
         parent: the value of `ordering.within`, if the rows belong to a parent.
     """
+    sorts, keys = place[: len(ordering.keys)], place[len(ordering.keys) :]
     whole = keys if parent is None else (parent, *keys)
-    place = _between([_as_text(key, BIGINT()) for key in whole], ",")
+    written = _between([_as_text(key, BIGINT()) for key in whole], ",")
     if ordering.by_key:
-        start, encoded = _base64(cursor_start(ordering), *place, "]")
+        start, encoded = _base64(cursor_start(ordering), *written, "]")
         return [start, sa.func.rtrim(encoded, constant("="))]
-    by_text = ordering.column.kind is Kind.TEXT
-    written = sa.cast(sa.func.to_json(as_text(sort)), TEXT()) if by_text else joined(['"', _as_text(sort), '"'])
-    value = sa.case((sort.is_(None), constant("null")), else_=written)
-    start, encoded = _base64(cursor_start(ordering), *place, ",", value, "]", by_text=by_text)
+    by_text = any(key.column.kind is Kind.TEXT for key in ordering.keys)
+    values: list[Piece] = []
+    for key, sort in zip(ordering.keys, sorts, strict=True):
+        values += [",", sa.case((sort.is_(None), constant("null")), else_=_sort_value(sort, key.column.kind))]
+    start, encoded = _base64(cursor_start(ordering), *written, *values, "]", by_text=by_text)
     # PostgreSQL breaks long base64 into lines, and a price may have any number of digits.
     replaced, by = ("+/=\n", "-_") if by_text else ("=\n", "")
     return [start, sa.func.translate(encoded, constant(replaced), constant(by))]
 
 
 def _cursor_of(source: Source, ordering: Ordering) -> list[Piece]:
-    keys = [source.column(column) for column in ordering.table.key]
     parent = None if ordering.within is None else source.column(ordering.within)
-    return cursor(ordering, source.column(ordering.column), keys, parent)
+    return cursor(ordering, [source.column(column) for column in ordering.columns], parent)
+
+
+def _sort_value(value: sa.ColumnElement[Any], kind: Kind) -> Text:
+    """A value in a cursor, as `schema.relay.sort_values.written_value` writes it."""
+    if kind is Kind.TEXT:
+        return sa.cast(sa.func.to_json(as_text(value)), TEXT())
+    if kind is Kind.MOMENT:
+        # The text of any other time depends on the time zone of the session.
+        utc = _as_text(sa.func.timezone(constant("UTC"), value))
+        return joined(['"', sa.case((_within(value, "timestamptz", *_MOMENTS), utc)), '"'])
+    return joined(['"', _as_text(value), '"'])
 
 
 def _base64(start: str, *rest: Piece, by_text: bool = False) -> tuple[str, Text]:

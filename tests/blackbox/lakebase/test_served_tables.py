@@ -202,16 +202,37 @@ def test_a_cancellation_ends_the_work_on_all_tables(platform: LocalPlatform, pro
 
 
 def test_a_table_that_was_deleted_comes_back_by_its_name_alone(provisioned: Operator) -> None:
-    """It has its own source and key. Meanwhile it is null, and what is about all tables says that it is missing."""
+    """It has its own source and key. Meanwhile it is null."""
     provisioned.done("deleteSyncedTable", name=NATIONS, confirmDeletion=True)
     found = provisioned.ask(SYNCED)["lakebase"]["syncedTables"]
     assert [one and one["name"] for one in found] == [TABLE, CUSTOMERS, None, REGIONS]
-    for mutation in ("refreshSyncedTable", "ensureIndexes"):
-        refused = provisioned.send(mutation)
-        assert [error["message"] for error in refused["userErrors"]] == [f"There is no synced table {NATIONS}."]
     provisioned.done("createSyncedTable", name=NATIONS, **COST)
     found = provisioned.ask(SYNCED)["lakebase"]["syncedTables"]
     assert (found[2]["sourceTable"], found[2]["primaryKey"]) == ("samples.tpch.nation", ["n_nationkey"])
+
+
+@pytest.mark.parametrize(
+    ("mutation", "step"), [("refreshSyncedTable", "sync_table"), ("ensureIndexes", "build_indexes")]
+)
+async def test_what_is_about_all_tables_is_done_for_those_that_exist(
+    provisioned: Operator, database: asyncpg.Connection, mutation: str, step: str
+) -> None:
+    """The plan and the operation say which is missing. A table that is named has to exist."""
+    provisioned.done("deleteSyncedTable", name=NATIONS, confirmDeletion=True)
+    await database.execute("DROP INDEX public.orders_synced_by_date")
+    payload = provisioned.send(mutation)
+    assert payload["userErrors"] == []
+    (missing,) = [one for one in payload["plan"]["steps"] if one["exists"] is False and one["action"] == "NOTHING"]
+    assert (missing["name"], missing["resource"]) == (step, f"synced table {NATIONS}")
+    assert missing["message"] == "does not exist"
+    ended = provisioned.ended(payload)
+    assert ended["state"] == "SUCCEEDED", ended
+    (skipped,) = [one for one in ended["steps"] if one["state"] == "SKIPPED"]
+    assert (skipped["name"], skipped["message"]) == (step, f"synced table {NATIONS} does not exist")
+    assert all(states_of(ended, name) == {"SUCCEEDED"} for name in (TABLE, CUSTOMERS, REGIONS))
+    named = provisioned.send(mutation, **{"tableName" if mutation == "ensureIndexes" else "name": NATIONS})
+    assert [error["message"] for error in named["userErrors"]] == [f"There is no synced table {NATIONS}."]
+    provisioned.done("createSyncedTable", name=NATIONS, **COST)
 
 
 def test_a_teardown_deletes_all_tables_before_their_catalog(platform: LocalPlatform, provisioned: Operator) -> None:

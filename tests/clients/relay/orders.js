@@ -10,7 +10,7 @@ graphql`
     last: { type: "Int" }
     before: { type: "String" }
     filter: { type: "OrderFilter" }
-    orderBy: { type: "OrderOrder" }
+    orderBy: { type: "[OrderOrder!]" }
   ) {
     orders(first: $first, after: $after, last: $last, before: $before, filter: $filter, orderBy: $orderBy)
       @connection(key: "list__orders") {

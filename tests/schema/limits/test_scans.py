@@ -210,7 +210,8 @@ def test_an_order_without_an_index_is_a_scan(field: str) -> None:
     """Also for the filters whose index is missing."""
     assert scan(orders(f"orderBy: {{field: {field}}}"), UNINDEXED) == WHOLE
     assert (
-        scan("query($o: OrderOrder) { orders(orderBy: $o) { nodes { id } } }", UNINDEXED, o={"field": field}) == WHOLE
+        scan("query($o: [OrderOrder!]) { orders(orderBy: $o) { nodes { id } } }", UNINDEXED, o={"field": field})
+        == WHOLE
     )
     assert scan(orders("filter: {customerKey: {eq: 1}}"), UNINDEXED) == PLANNED + WHOLE
 
@@ -247,7 +248,7 @@ def test_a_condition_in_a_variable_is_seen(document: str, variables: dict[str, A
 @pytest.mark.parametrize("order", [None, 7, "x", [], {"field": 7}, {"field": []}, {"field": "CLERK"}])
 def test_no_wrong_variables_break_the_price(value: object, order: object) -> None:
     """They are refused later."""
-    document = "query($f: OrderFilter, $o: OrderOrder) { orders(filter: $f, orderBy: $o) { nodes { id } } }"
+    document = "query($f: OrderFilter, $o: [OrderOrder!]) { orders(filter: $f, orderBy: $o) { nodes { id } } }"
     assert scan(document, f=value, o=order) >= 0
 
 

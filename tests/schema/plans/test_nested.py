@@ -49,7 +49,7 @@ class RecordingStore:
     ) -> JsonPage:
         """A page of one row."""
         self.pages.append((request, templates, nested))
-        end = (None, (1,)) if ends else None
+        end = ((), (1,)) if ends else None
         return JsonPage(("1",) * len(templates), more_ahead=False, any_behind=False, first=end, last=end)
 
     async def json_rows(
@@ -114,7 +114,7 @@ async def test_a_nested_cursor_names_its_parent() -> None:
     document = "query($at: String) { orders { nodes { lineItems(after: $at) { nodes { id } } } } }"
     await write(document, store)
     ordering = store.pages[0][2][0].page.ordering
-    await write(document, store, at=encode_cursor(ordering, None, (7, 2), 7))
+    await write(document, store, at=encode_cursor(ordering, (), (7, 2), 7))
     (request,) = store.pages[1][2]
     assert request.parent == 7
     assert request.page.position is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.audit import AuditOutcome
 from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
-from server.lakebase import execution
+from server.lakebase import ending, execution
 from server.lakebase.database.audit_table import AuditTable
 from server.lakebase.database.own_tables import OwnTables
 from server.lakebase.operations.operation import OperationRecord
@@ -142,7 +143,7 @@ async def test_nothing_unforeseen_ends_a_heartbeat_or_an_operation(
         await refuse(None)
 
     monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0.01)
-    monkeypatch.setattr(execution, "_FINISH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(ending, "_FINISH_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(execution, "STEPS", {"delete": work})
     assert await store.begin(held) is None
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
@@ -230,7 +231,8 @@ async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audi
     arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
 ) -> None:
     """It began while the database did not answer, as did another one in another process, on the same resources."""
-    store, held, other = OperationStore(OperationTable(*arguments)), operation(), operation()
+    store, held = OperationStore(OperationTable(*arguments)), operation()
+    other = replace(operation(), request=AdminRequest(OperationKind.PROVISION))
 
     async def work(_: Step) -> str:
         await asyncio.Event().wait()
@@ -245,6 +247,51 @@ async def test_an_operation_in_memory_that_another_one_supersedes_is_in_the_audi
     entries = await AuditTable(OwnTables(*arguments)).of_operation(held.id)
     assert [(one.outcome, one.reason) for one in entries] == [(AuditOutcome.FAILED, "OPERATION_IN_PROGRESS")]
     assert len([line for line in log_lines() if line["event"] == "audit"]) == 1
+
+
+class MetTable(OperationTable):
+    """A table that tells when an insertion has met another operation a second time."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._met = 0
+        self.met_twice = asyncio.Event()
+
+    async def insert(self, operation: OperationRecord) -> OperationRecord | None:
+        """Insert an operation."""
+        other = await super().insert(operation)
+        if other is not None:
+            self._met += 1
+            if self._met > 1:
+                self.met_twice.set()
+        return other
+
+
+async def test_the_same_work_begun_twice_while_the_database_did_not_answer_succeeds_twice(
+    arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two operators start the stopped instance, each by another process: neither operation is in the other's way."""
+    table = MetTable(*arguments)
+    store, other_store = OperationStore(table), OperationStore(OperationTable(*arguments))
+    held, other = operation(), operation()
+
+    async def work(_: Step) -> str:
+        await table.met_twice.wait()
+        return "done"
+
+    monkeypatch.setattr(execution, "HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr(execution, "STEPS", {"delete": work})
+    assert await store.begin(held) is None
+    await store.detach(held)
+    assert await other_store.begin(other) is None
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(executor_of(store, arguments).run(held))
+        tasks.create_task(executor_of(other_store, arguments).run(other))
+    for one in (held, other):
+        assert one.state is OperationState.SUCCEEDED, one.failure
+        kept = await table.find(one.id)
+        assert kept is not None
+        assert kept.state is OperationState.SUCCEEDED
 
 
 async def test_what_the_first_steps_have_made_is_served_while_others_run_side_by_side(

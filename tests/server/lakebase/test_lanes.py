@@ -10,7 +10,8 @@ from schema.errors import PlatformError, Reason
 from schema.ports.admin.administration import AdminRequest
 from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from server.lakebase.lanes import run_lanes
-from server.lakebase.operations.operation import OperationRecord, steps_from_json, steps_to_json
+from server.lakebase.operations.operation import OperationRecord
+from server.lakebase.operations.stored_json import steps_from_json, steps_to_json
 from server.lakebase.operations.table import LeaseLostError
 from server.lakebase.steps.step import OperationCancelledError, StoppedError
 from tests.servers.process import PATIENCE_SECONDS

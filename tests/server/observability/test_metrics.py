@@ -135,21 +135,31 @@ async def test_states_are_sampled() -> None:
 
 
 def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
-    """Counters and gauges are summed, and the token's age is the latest one's. A dead worker's gauges go, its counters stay."""
+    """Counters and gauges are summed, and the token's age is the latest one's. A dead worker's gauges go, its counters stay.
+
+    Of a sync and of the instance, the worker that asked the platform last is believed.
+    """
     work = (
-        "import os, sys; from server.observability import metrics as m; from server.observability.exposition import exposition\n"
-        "from server.observability.observations import OperationServed, TokenMinted\n"
+        "import os, sys, time; from server.observability import metrics as m; from server.observability.exposition import exposition\n"
+        "from server.observability.observations import InstanceSeen, OperationServed, SyncSeen, TokenMinted\n"
         "from server.observability.request_record import RequestRecord\n"
         "m.count_operation(OperationServed(RequestRecord('its-request', operation='Orders'), events=1, seconds=0.004))\n"
         "m.count(); m.count_mint(TokenMinted()); m.set_feed_subscribers(3)\n"
+        "m.set_sync(SyncSeen('orders', sys.argv[1], time.time())); m.set_instance(InstanceSeen(sys.argv[2]))\n"
         "print(os.getpid(), flush=True); sys.stdin.readline(); print(exposition('')[0].decode())"
     )
     given = environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
-    command = [sys.executable, "-c", work]
     began = time.time()
     workers = [
-        subprocess.Popen(command, cwd=ROOT, env=given, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(2)
+        subprocess.Popen(
+            [sys.executable, "-c", work, *seen],
+            cwd=ROOT,
+            env=given,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for seen in (("ONLINE_NO_PENDING_UPDATE", "ACTIVE"), ("ONLINE_PIPELINE_FAILED", "IDLE"))
     ]
     for worker in workers:
         assert worker.stdout
@@ -159,7 +169,9 @@ def test_several_workers_are_told_as_one(tmp_path: Path) -> None:
     assert value("orders_api_requests_total", told, outcome="ok", **labels) == 2
     assert value("orders_api_request_duration_seconds_bucket", told, le="0.005", **labels) == 2
     assert value("orders_api_feed_subscribers", told) == 6
-    assert 0 <= value("orders_api_token_age_seconds", told) <= time.time() - began
+    for age in ("token", "sync"):
+        assert 0 <= value(f"orders_api_{age}_age_seconds", told) <= time.time() - began
+    assert value("orders_api_sync_state", told, table="orders") == value("orders_api_instance_state", told) == 1
     assert value("process_resident_memory_bytes", told) > 0
     forget = f"from server.observability import multiprocess; multiprocess.forget({workers[0].pid})"
     subprocess.run([sys.executable, "-c", forget], check=True, cwd=ROOT, env=given)

@@ -1,9 +1,9 @@
-"""Pages against a plain SQL answer: any filter, order, direction and size, with orders coming and going in between."""
+"""Pages against a plain SQL answer: any filter, list of orders and size, with orders coming and going in between."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schema.orders.enums import OrderPriority, OrderStatus
+from schema.ports.ways import Way
+from server.tables.sql.shape import Shape
 from tests.support.examples import examples
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import asyncpg
 
@@ -24,23 +26,34 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-TABLE = "public.few_orders"
-COLUMNS = {"ORDER_KEY": "o_orderkey", "ORDER_DATE": "o_orderdate", "TOTAL_PRICE": "o_totalprice"}
+TABLE, CHANGES = "public.few_orders", "few_changes"
+COLUMNS = {
+    "ORDER_KEY": "s.o_orderkey",
+    "ORDER_DATE": "o_orderdate",
+    "TOTAL_PRICE": "o_totalprice",
+    "CUSTOMER_KEY": "o_custkey",
+    "SHIP_PRIORITY": "o_shippriority",
+    "STATUS_UPDATED_AT": "updated_at",
+}
 # Few values, so that most of them tie; a synced table may hold nulls in all columns but the key.
 KEYS = st.integers(-3, 40) | st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1])
 PRICES = st.none() | st.sampled_from([Decimal("-1.50"), Decimal(0), Decimal("9.99"), Decimal("1000000000.00")])
 DATES = st.none() | st.sampled_from([date(1992, 1, 1), date(1995, 6, 17), date(1998, 8, 2)])
+MOMENTS = st.sampled_from([datetime(2026, 1, day, 12, 30, 15, 123_450, tzinfo=UTC) for day in (1, 2, 3)])
 ROWS = st.tuples(
     KEYS,
-    st.integers(1, 3),
+    st.none() | st.integers(1, 3),
     st.sampled_from([status.value for status in OrderStatus]),
     PRICES,
     DATES,
     st.sampled_from([priority.value for priority in OrderPriority]),
     st.sampled_from(["Clerk#1", "Clerk#2"]),
+    st.none() | st.integers(-1, 1),
 )
+# When the orders with these keys were changed last, whether they exist or not.
+CHANGED = st.dictionaries(KEYS, MOMENTS, max_size=15)
 PAGE = """
-query($first: Int, $after: String, $last: Int, $before: String, $filter: OrderFilter, $orderBy: OrderOrder) {
+query($first: Int, $after: String, $last: Int, $before: String, $filter: OrderFilter, $orderBy: [OrderOrder!]) {
   orders(first: $first, after: $after, last: $last, before: $before, filter: $filter, orderBy: $orderBy) {
     edges { cursor node { orderKey } } nodes { orderKey }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
@@ -134,56 +147,96 @@ async def few_orders(request: pytest.FixtureRequest, database: asyncpg.Connectio
         f"""
         CREATE TABLE {TABLE} (
             o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus {status}, o_totalprice numeric(18, 2),
-            o_orderdate date, o_orderpriority {priority}, o_clerk {clerk}, o_shippriority int DEFAULT 0,
+            o_orderdate date, o_orderpriority {priority}, o_clerk {clerk}, o_shippriority int,
             o_comment text DEFAULT ''
         );
         CREATE INDEX ON {TABLE} (o_orderdate, o_orderkey);
         CREATE INDEX ON {TABLE} (o_totalprice, o_orderkey);
+        CREATE SCHEMA {CHANGES};
+        CREATE TABLE {CHANGES}.order_status (
+            o_orderkey bigint PRIMARY KEY, status text, version int DEFAULT 1, synced_status text, updated_by text,
+            updated_at timestamptz
+        );
         """
     )
     yield database
-    await database.execute(f"DROP TABLE {TABLE}")
+    await database.execute(f"DROP TABLE {TABLE}; DROP SCHEMA {CHANGES} CASCADE")
 
 
 @pytest.fixture
-def context(open_store: OpenStore) -> Context:
-    """A context on the few orders."""
-    return open_store(TABLE)[1]
+def context_of(open_store: OpenStore) -> Callable[[Way], Context]:
+    """A context on the few orders, whose pages are found in this way."""
+    store, context = open_store(TABLE, app_schema=CHANGES)
+
+    def of(way: Way) -> Context:
+        # An instance has no such attribute of its own.
+        store.__dict__["shape"] = lambda request, **_skipped: Shape.of(request, way)
+        return context
+
+    return of
 
 
-async def fill(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> None:
-    """Replace all orders by these."""
-    await database.execute(f"TRUNCATE {TABLE}")
+async def fill(database: asyncpg.Connection, rows: list[tuple[Any, ...]], changed: dict[int, datetime]) -> None:
+    """Replace all orders by these, and all changes."""
+    await database.execute(f"TRUNCATE {TABLE}, {CHANGES}.order_status")
     await insert(database, rows)
+    await database.executemany(
+        f"INSERT INTO {CHANGES}.order_status (o_orderkey, updated_at) VALUES ($1, $2)", [*changed.items()]
+    )
 
 
 async def insert(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> None:
     """Add the orders whose keys are not taken."""
-    await database.executemany(f"INSERT INTO {TABLE} VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING", rows)
+    await database.executemany(
+        f"INSERT INTO {TABLE} VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING", rows
+    )
+
+
+def with_ties(order_by: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The whole order: ties go by the key in the direction of the last field."""
+    direction = order_by[-1]["direction"] if order_by else "ASC"
+    return [*order_by, {"field": "ORDER_KEY", "direction": direction}]
 
 
 async def in_order(
-    database: asyncpg.Connection, restriction: Restriction, order_by: dict[str, str]
-) -> list[tuple[Any, int]]:
-    """The sort values and keys of all orders that match, in order: the plain SQL answer."""
-    column, direction = COLUMNS[order_by["field"]], order_by["direction"]
+    database: asyncpg.Connection, restriction: Restriction, order_by: list[dict[str, str]]
+) -> list[tuple[Any, ...]]:
+    """The sort values of all orders that match, with the key at the end, in order: the plain SQL answer."""
+    whole = with_ties(order_by)
+    by = [
+        f"{COLUMNS[one['field']]} {one['direction']}" + (f" NULLS {one['nulls']}" if "nulls" in one else "")
+        for one in whole
+    ]
     rows = await database.fetch(
-        f"SELECT {column} AS value, o_orderkey AS key FROM {TABLE} WHERE {restriction.sql} "
-        f"ORDER BY {column} {direction}, o_orderkey {direction}",
+        f"SELECT {', '.join(COLUMNS[one['field']] for one in whole)} "
+        f"FROM {TABLE} s LEFT JOIN {CHANGES}.order_status c USING (o_orderkey) "
+        f"WHERE {restriction.sql.replace('o_orderkey', 's.o_orderkey').replace('o_orderstatus', 's.o_orderstatus')} "
+        f"ORDER BY {', '.join(by)}",
         *restriction.parameters,
     )
-    return [(row["value"], row["key"]) for row in rows]
+    return [tuple(row) for row in rows]
 
 
-def precedes(one: tuple[Any, int], other: tuple[Any, int], order_by: dict[str, str]) -> bool:
-    """Whether one position comes before another, missing values counted as the largest."""
-    ranks = [(value is None, 0 if value is None else value, key) for value, key in (one, other)]
-    return ranks[0] < ranks[1] if order_by["direction"] == "ASC" else ranks[0] > ranks[1]
+def precedes(one: tuple[Any, ...], other: tuple[Any, ...], order_by: list[dict[str, str]]) -> bool:
+    """Whether one position comes before another."""
+    for key, value, another in zip(with_ties(order_by), one, other, strict=True):
+        if value != another:
+            descends = key["direction"] == "DESC"
+            if value is None or another is None:
+                return (value is None) is (key.get("nulls", "FIRST" if descends else "LAST") == "FIRST")
+            return bool(value > another) is descends
+    return False
 
 
-ORDERS = st.fixed_dictionaries(
-    {"field": st.sampled_from(sorted(COLUMNS)), "direction": st.sampled_from(["ASC", "DESC"])}
+ORDERS = st.lists(
+    st.fixed_dictionaries(
+        {"field": st.sampled_from(sorted(COLUMNS)), "direction": st.sampled_from(["ASC", "DESC"])},
+        optional={"nulls": st.sampled_from(["FIRST", "LAST"])},
+    ),
+    max_size=3,
+    unique_by=lambda one: one["field"],
 )
+WAYS = st.sampled_from([Way.SERVED, Way.SORTED])
 EXAMPLES = settings(
     max_examples=examples(30, many=120),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -195,7 +248,9 @@ EXAMPLES = settings(
 @given(
     rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
     restriction=restrictions(),
+    changed=CHANGED,
     order_by=ORDERS,
+    way=WAYS,
     size=st.integers(0, 9),
     backward=st.booleans(),
     changes=st.lists(st.tuples(st.lists(ROWS, max_size=3), st.lists(KEYS, max_size=3)), max_size=8),
@@ -203,17 +258,20 @@ EXAMPLES = settings(
 async def test_a_walk_gives_at_each_step_what_plain_sql_gives(  # noqa: PLR0913, PLR0917 # what hypothesis varies
     execute: Execute,
     few_orders: asyncpg.Connection,
-    context: Context,
+    context_of: Callable[[Way], Context],
     rows: list[tuple[Any, ...]],
+    changed: dict[int, datetime],
     restriction: Restriction,
-    order_by: dict[str, str],
+    order_by: list[dict[str, str]],
+    way: Way,
     size: int,
     backward: bool,  # noqa: FBT001 # hypothesis gives it by name
     changes: list[tuple[list[tuple[Any, ...]], list[int]]],
 ) -> None:
     """Each page has the orders that lie beyond the cursor at that moment. Both flags and the count are exact."""
-    await fill(few_orders, rows)
-    position: tuple[Any, int] | None = None
+    await fill(few_orders, rows, changed)
+    context = context_of(way)
+    position: tuple[Any, ...] | None = None
     cursor: str | None = None
     count, end = ("last", "before") if backward else ("first", "after")
     for inserted, deleted in [*changes, ([], [])]:
@@ -229,7 +287,7 @@ async def test_a_walk_gives_at_each_step_what_plain_sql_gives(  # noqa: PLR0913,
             or (precedes(one, position, order_by) if backward else precedes(position, one, order_by))
         ]
         wanted = ahead[-size:] if backward and size else ahead[:size]
-        keys = [str(key) for _, key in wanted]
+        keys = [str(key) for *_, key in wanted]
         assert [edge["node"]["orderKey"] for edge in page["edges"]] == keys
         assert [node["orderKey"] for node in page["nodes"]] == keys
         more, behind = len(ahead) > size, len(ahead) < len(expected)
@@ -250,21 +308,26 @@ async def test_a_walk_gives_at_each_step_what_plain_sql_gives(  # noqa: PLR0913,
 @given(
     rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
     restriction=restrictions(),
+    changed=CHANGED,
     order_by=ORDERS,
+    way=WAYS,
     size=st.integers(1, 9),
 )
-async def test_walking_forward_is_walking_backward_reversed(
+async def test_walking_forward_is_walking_backward_reversed(  # noqa: PLR0913, PLR0917 # what hypothesis varies
     execute: Execute,
     few_orders: asyncpg.Connection,
-    context: Context,
+    context_of: Callable[[Way], Context],
     rows: list[tuple[Any, ...]],
+    changed: dict[int, datetime],
     restriction: Restriction,
-    order_by: dict[str, str],
+    order_by: list[dict[str, str]],
+    way: Way,
     size: int,
 ) -> None:
     """Both walks see every order once, in SQL's order, and end where their flags say so."""
-    await fill(few_orders, rows)
-    expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
+    await fill(few_orders, rows, changed)
+    context = context_of(way)
+    expected = [str(key) for *_, key in await in_order(few_orders, restriction, order_by)]
 
     async def walk(count: str, end: str, more: str, cursor_name: str) -> list[list[str]]:
         pages: list[list[str]] = []
@@ -287,26 +350,31 @@ async def test_walking_forward_is_walking_backward_reversed(
 @given(
     rows=st.lists(ROWS, max_size=25, unique_by=lambda row: row[0]),
     restriction=restrictions(),
+    changed=CHANGED,
     order_by=ORDERS,
+    way=WAYS,
     page=st.integers(1, 5),
     size=st.integers(1, 9),
 )
-async def test_a_numbered_page_is_a_slice_of_plain_sql(
+async def test_a_numbered_page_is_a_slice_of_plain_sql(  # noqa: PLR0913, PLR0917 # what hypothesis varies
     execute: Execute,
     few_orders: asyncpg.Connection,
-    context: Context,
+    context_of: Callable[[Way], Context],
     rows: list[tuple[Any, ...]],
+    changed: dict[int, datetime],
     restriction: Restriction,
-    order_by: dict[str, str],
+    order_by: list[dict[str, str]],
+    way: Way,
     page: int,
     size: int,
 ) -> None:
     """A numbered page is the slice that SQL gives, and its flags about its neighbours are exact."""
-    await fill(few_orders, rows)
-    expected = [str(key) for _, key in await in_order(few_orders, restriction, order_by)]
+    await fill(few_orders, rows, changed)
+    context = context_of(way)
+    expected = [str(key) for *_, key in await in_order(few_orders, restriction, order_by)]
     answer = await execute(
         """
-        query($page: Int!, $size: Int, $filter: OrderFilter, $orderBy: OrderOrder) {
+        query($page: Int!, $size: Int, $filter: OrderFilter, $orderBy: [OrderOrder!]) {
           ordersPage(page: $page, pageSize: $size, filter: $filter, orderBy: $orderBy) {
             nodes { orderKey } hasNextPage hasPreviousPage
           }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from schema.orders.types import ORDERS
 from schema.ports.templates import Form, Slot, Template
 from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
-from schema.ports.ways import Way
+from schema.ports.ways import Way, way_of
 from server.db.app_tables import change_tables
 from server.db.database import UrlDatabase
 from server.db.driver import Compiled, Driver
@@ -31,7 +31,8 @@ from server.tables.sql.pages import page_statement
 from server.tables.sql.rows import rows_by_key
 from server.tables.sql.shape import Shape
 from server.tables.store import SqlTableStore
-from tests.server.plans import explain, scans
+from tests.server.plans import explain, rows_read, scans
+from tests.support.orderings import ordering_by, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,13 +83,13 @@ def paged(
 async def position(database: asyncpg.Connection, ordering: Ordering, fraction: float) -> Position:
     """The position of the order that has this fraction of all orders before it."""
     column = {"order_key": "o_orderkey", "order_date": "o_orderdate", "total_price": "o_totalprice"}[
-        ordering.column.name
+        ordering.first.name
     ]
     row = await database.fetchrow(
         f"SELECT {column}, o_orderkey FROM orders_synced ORDER BY {column}, o_orderkey "
         f"OFFSET (SELECT floor(count(*) * {fraction}) FROM orders_synced) LIMIT 1"
     )
-    return Position(None if column == "o_orderkey" else row[0], (row[1],))
+    return position_of(ordering, row[0], (row[1],))
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
@@ -108,7 +109,7 @@ async def test_a_page_is_an_index_scan_that_stops(
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """In every ordering and at any depth there are only index scans, which read page size + 1 rows and a probe."""
-    ordering = Ordering(ORDERS, column, descending=descending)
+    ordering = ordering_by(ORDERS, column, descending=descending)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
     plan = await explain(database, paged(table, request, COLUMNS, written=written), mode)
@@ -134,7 +135,7 @@ async def test_a_page_with_statuses_probes_the_overlay_for_its_own_rows(
     written: bool,  # noqa: FBT001 # as above
 ) -> None:
     """At any depth and in any ordering: one probe of its primary key for each row, and none for rows before the page."""
-    ordering = Ordering(ORDERS, column)
+    ordering = ordering_by(ORDERS, column)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (), SIZE, at, backward=backward, look_back=True)
     plan = await explain(database, paged(table, request, [*COLUMNS, *MERGED], written=written), mode)
@@ -159,9 +160,9 @@ async def test_the_orders_of_a_customer_are_an_index_scan(
     """A page of one customer's orders reads no other orders."""
     customer = await database.fetchval("SELECT o_custkey FROM orders_synced ORDER BY o_orderkey LIMIT 1")
     request = PageRequest(
-        Ordering(ORDERS, ORDERS["order_key"]), (Condition(ORDERS["customer_key"], Operator.EQ, customer),), SIZE
+        ordering_by(ORDERS, ORDERS["order_key"]), (Condition(ORDERS["customer_key"], Operator.EQ, customer),), SIZE
     )
-    for look in (request, replace(request, position=Position(None, (100,)), look_back=True)):
+    for look in (request, replace(request, position=Position((), (100,)), look_back=True)):
         plan = await explain(database, paged(table, look, COLUMNS, written=written), mode)
         nodes = list(scans(plan))
         assert all("Index" in node["Node Type"] for node in nodes)
@@ -201,7 +202,7 @@ async def test_a_page_that_is_sorted_walks_no_index_of_its_order(
     written: bool,  # noqa: FBT001 # pytest gives it by name
 ) -> None:
     """However few orders match: the page's index would be read to its end."""
-    ordering = Ordering(ORDERS, sort)
+    ordering = ordering_by(ORDERS, sort)
     at = None if fraction is None else await position(database, ordering, fraction)
     request = PageRequest(ordering, (condition,), SIZE, at, look_back=True)
     plan = await explain(database, paged(table, request, COLUMNS, written=written, way=Way.SORTED), mode)
@@ -269,5 +270,81 @@ async def test_only_conditions_on_other_columns_than_the_order_need_a_plan_for_t
 
     monkeypatch.setattr(Driver, "rows", note)
     store = SqlTableStore({"orders": orders}, cast("Any", reader))
-    await store.page(PageRequest(Ordering(ORDERS, sort), conditions, 10), frozenset({ORDERS["order_key"]}))
+    await store.page(PageRequest(ordering_by(ORDERS, sort), conditions, 10), frozenset({ORDERS["order_key"]}))
     assert [statement.by_values for statement in seen] == [by_values]
+
+
+OF_THE_DAY = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+async def desk(table: Orders, database: asyncpg.Connection) -> Orders:
+    """The orders, of whose changes three were made today. The sync has overtaken two."""
+    await database.execute(
+        "UPDATE plans.order_status SET updated_at = '2026-01-01';"
+        "UPDATE plans.order_status SET updated_at = '2026-03-01 09:00Z', updated_by = 'ann' WHERE o_orderkey IN "
+        "(SELECT o_orderkey FROM plans.order_status ORDER BY o_orderkey % 997, o_orderkey LIMIT 3);"
+        "UPDATE plans.order_status SET synced_status = 'none' WHERE o_orderkey IN "
+        "(SELECT o_orderkey FROM plans.order_status ORDER BY o_orderkey % 991, o_orderkey LIMIT 2);"
+        "ANALYZE plans.order_status"
+    )
+    return table
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["rows", "json"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize(
+    ("condition", "found", "looked_at"),
+    [
+        (Condition(ORDERS["status_updated_at"], Operator.GTE, OF_THE_DAY), 3, 3),
+        (Condition(ORDERS["status_updated_by"], Operator.EQ, "ann"), 3, 3),
+        (Condition(ORDERS["status_superseded"], Operator.EQ, True), 2, None),
+    ],
+    ids=["today", "by whom", "superseded"],
+)
+async def test_a_list_of_the_order_desk_begins_at_the_overlay(
+    desk: Orders,
+    database: asyncpg.Connection,
+    condition: Condition,
+    found: int,
+    looked_at: int | None,
+    sort: Column,
+    mode: str,
+    written: bool,  # noqa: FBT001 # pytest gives it by name
+) -> None:
+    """Orders are read by their keys alone: of what was changed today, those that are shown; else those changed here."""
+    request = PageRequest(ordering_by(ORDERS, sort, descending=sort is not ORDERS["order_key"]), (condition,), SIZE)
+    plan = await explain(database, paged(desk, request, [*COLUMNS, *MERGED], written=written, way=Way.CHANGED), mode)
+    assert Shape.of(request, Way.CHANGED).by_values
+    nodes = list(scans(plan))
+    changes = [node for node in nodes if node.get("Relation Name") == "order_status"]
+    orders = [node for node in nodes if node.get("Relation Name") == "orders_synced"]
+    assert len(nodes) == len(changes) + len(orders)
+    assert {node["Index Name"] for node in orders} == {"orders_synced_pkey"}
+    assert all("Index Cond" in node for node in orders)
+    changed = await database.fetchval("SELECT count(*) FROM plans.order_status")
+    assert sum(map(rows_read, orders)) <= (looked_at or changed)
+    assert sum(map(rows_read, changes)) <= changed
+    if mode == "force_custom_plan" and condition.operator is Operator.GTE:
+        assert {node["Index Name"] for node in changes} == {"order_status_by_time"}
+        assert sum(map(rows_read, changes)) == found
+
+
+async def test_the_way_of_a_list_is_decided_by_what_was_changed(desk: Orders, engines: Engines) -> None:
+    """The overlay is measured with the orders: what it has few of is cheap, whichever order the page has."""
+    assert desk.overlay is not None
+    measurement = Measurement(engines.aggregates, ORDERS, "public.orders_synced", changes="plans")
+    measurement.renew()
+    await measurement.settled()
+    known = measurement.statistics()
+    assert known.changed == pytest.approx(known.rows / 10, rel=0.1)
+    today = Condition(ORDERS["status_updated_at"], Operator.GTE, OF_THE_DAY)
+    for sort in SORTS:
+        found = way_of((today,), ordering_by(ORDERS, sort), SIZE, known)
+        assert found.way is Way.CHANGED
+        assert found.microseconds < 700 + known.changed
+    never = Condition(ORDERS["status_version"], Operator.EQ, 0)
+    assert way_of((never,), ordering_by(ORDERS, ORDERS["order_date"]), SIZE, known).way is Way.PASSING
+    one = Condition(ORDERS["customer_key"], Operator.EQ, 7)
+    assert way_of((one, today), ordering_by(ORDERS, ORDERS["order_date"]), SIZE, known).way is Way.SORTED

@@ -76,14 +76,14 @@ async def found(execute: Execute, context: Context, **given: Any) -> list[int]:
             "\x7f",
             " ",
         ),
-        "n" * 20_000,
+        "n" * 1_000,
     ],
     ids=lambda prefix: ascii(prefix)[:20],
 )
 async def test_a_prefix_finds_the_names_that_start_with_it(execute: Execute, context: Context, prefix: str) -> None:
     """No character in it means anything else than itself, whatever the collation of the database is."""
     expected = sorted(key for key, name in NAMES.items() if name is not None and name.startswith(prefix))
-    assert await found(execute, context, name={"startsWith": prefix}) == expected
+    assert await found(execute, context, name={"startsWith": prefix, "caseSensitive": True}) == expected
 
 
 @pytest.mark.parametrize(

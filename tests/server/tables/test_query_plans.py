@@ -9,7 +9,7 @@ import pytest
 from schema.graph import TABLES
 from schema.orders.types import ORDERS
 from schema.ports.columns import Kind
-from schema.ports.values import Condition, Operator, Ordering, PageRequest, Position
+from schema.ports.values import Condition, Operator, PageRequest, Position
 from schema.tables.indexes import indexes_of
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.sql.conditions import values_of
@@ -18,6 +18,7 @@ from server.tables.sql.rows import counts_of_parents, key_values, page_of_parent
 from server.tables.sql.shape import Shape
 from tests.server.plans import explain, rows_read, scans
 from tests.servers.graph_tables import make_graph, orders_of, served
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     import asyncpg
@@ -106,8 +107,8 @@ async def test_a_page_of_each_parent_reads_what_it_returns(
     """By the index on the parent's key and the row's: page size + 1 rows for each parent, and one to look back."""
     table, within, index = RELATIONS[name]
     size, parents = 2, parents_of(within)
-    position = Position(None, (FIRST + 900, 2)[: len(table.key)]) if at_place else None
-    ordering = Ordering(table, table.key[0], descending=descending, within=table[within])
+    position = Position((), (FIRST + 900, 2)[: len(table.key)]) if at_place else None
+    ordering = ordering_by(table, table.key[0], descending=descending, within=table[within])
     request = PageRequest(ordering, (), size, position, backward=backward, look_back=True)
     statement = page_of_parents(sources[table.name], Shape.of_parents(request), table.columns[:2])
     plan = await explain(database, statement, mode, parent_values(parents, values_of(request)))
@@ -139,8 +140,8 @@ async def test_a_page_in_another_order_reads_the_rows_of_its_parents_alone(
 ) -> None:
     """There is no index of a parent's rows in this order: all of them are read, and not those of other parents."""
     table, within, _ = RELATIONS[name]
-    position = Position(value, (FIRST + 5,)) if at_place else None
-    request = PageRequest(Ordering(table, table[by], within=table[within]), (), 2, position, look_back=True)
+    position = Position((value,), (FIRST + 5,)) if at_place else None
+    request = PageRequest(ordering_by(table, table[by], within=table[within]), (), 2, position, look_back=True)
     parents = parents_of(within)
     statement = page_of_parents(sources[table.name], Shape.of_parents(request), table.columns[:2])
     plan = await explain(database, statement, mode, parent_values(parents, values_of(request)))
@@ -159,7 +160,7 @@ async def test_a_count_of_each_parent_reads_its_rows(
 ) -> None:
     """By the index alone, and no row of another parent."""
     table, within, index = RELATIONS[name]
-    request = PageRequest(Ordering(table, table.key[0], within=table[within]), (), 0)
+    request = PageRequest(ordering_by(table, table.key[0], within=table[within]), (), 0)
     parents = parents_of(within)
     statement = counts_of_parents(sources[table.name], Shape.of_parents(request))
     plan = await explain(database, statement, mode, parent_values(parents, {}))
@@ -200,7 +201,7 @@ async def test_names_that_start_with_a_prefix_are_a_stretch_of_their_index(
 ) -> None:
     """In the order of names a page of them reads no others."""
     conditions = (Condition(CUSTOMERS["name"], Operator.STARTS_WITH, "Customer#49"),)
-    request = PageRequest(Ordering(CUSTOMERS, CUSTOMERS["name"]), conditions, 10)
+    request = PageRequest(ordering_by(CUSTOMERS, CUSTOMERS["name"]), conditions, 10)
     statement = page_of(sources["customers"], Shape.of(request), (CUSTOMERS["name"],))
     (node,) = of_table(await explain(database, statement, mode, values_of(request)))
     assert node["Index Name"] == "customers_by_name"

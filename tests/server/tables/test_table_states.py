@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from schema.plans.replay import Failures
 from server.tables.catalog.synced_table import Definition
 from tests.server.conftest import engines_of, patient_settings
 from tests.servers.graph_tables import make_graph, orders_of, served
+from tests.servers.process import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -168,6 +170,22 @@ async def test_nothing_waits_for_a_table_that_is_found_locked(
             await database.execute(f"LOCK TABLE {CUSTOMERS}")
             (told,) = hold_without_customers(await execute(DOCUMENT, context=context))
         assert told == "The table of customers is locked, as it is while a sync replaces it. Try again later."
+        await whole(execute, context)
+
+
+async def test_a_table_that_is_locked_while_it_is_read_takes_no_connections(
+    execute: Execute, database: asyncpg.Connection, open_store: OpenStore, orders_url: str
+) -> None:
+    """Statements that wait for it are ended before the lock's timeout, as soon as others need their connections."""
+    await make_graph(database, SCHEMA)
+    async with engines_of(patient_settings(orders_url, pool_size=4)) as engines:
+        _, context = open_store(orders_of(SCHEMA), engines=engines, tables=served(SCHEMA))
+        await whole(execute, context)
+        async with database.transaction(), asyncio.timeout(PATIENCE_SECONDS):
+            await database.execute(f"LOCK TABLE {CUSTOMERS}")
+            answers = await asyncio.gather(*(execute(DOCUMENT, context=context) for _ in range(5)))
+        told = {message for answer in answers for message in hold_without_customers(answer)}
+        assert told == {"The table of customers is locked, as it is while a sync replaces it. Try again later."}
         await whole(execute, context)
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from schema.graph import TABLES
-from schema.ports.values import Ordering, PageRequest
+from schema.ports.values import PageRequest
 from schema.ports.ways import way_of
 from server.db.engine import RANDOM_PAGE_COST
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.measuring.measurement import Measurement
 from server.tables.sql.rows import page_of_parents
 from server.tables.sql.shape import Shape
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,7 @@ async def test_the_plan_of_a_nested_page_reads_no_rows_of_other_parents(
     context: Context, engines: Engines, database: asyncpg.Connection, name: str, mode: str
 ) -> None:
     """By key as many as the page has, and one more; in another order those of the parent."""
-    ordering = Ordering(CUSTOMERS, CUSTOMERS[name], within=CUSTOMERS["nation_key"])
+    ordering = ordering_by(CUSTOMERS, CUSTOMERS[name], within=CUSTOMERS["nation_key"])
     shape = Shape.of_parents(PageRequest(ordering, (), 3))
     assert shape.way is way_of((), ordering, 3, context.statistics(CUSTOMERS)).way
     async with engines.pages.connect() as connection:
@@ -164,8 +165,8 @@ async def test_the_index_of_a_sorted_text_has_the_order_of_code_points(
     known = await _measured(engines)
     assert known.has_index(CUSTOMERS["name"], CUSTOMERS["customer_key"])
     assert known.spread(CUSTOMERS["nation_key"]).of_any == pytest.approx(1 / 25)
-    assert known.spread(CUSTOMERS["name"]).starting_with("Customer#00000") > 0.9
-    assert known.spread(CUSTOMERS["name"]).starting_with("x") < 0.02
+    assert known.spread(CUSTOMERS["name"]).of_texts(lambda name: name.startswith("Customer#00000")) > 0.9
+    assert known.spread(CUSTOMERS["name"]).of_texts(lambda name: name.startswith("x")) < 0.02
 
 
 async def test_the_index_of_a_name_finds_it(

@@ -9,6 +9,7 @@ import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from server.http.client import TRAILERS
 from server.wire.response_writer import ResponseWriter
 
 if TYPE_CHECKING:
@@ -135,3 +136,16 @@ async def test_a_response_that_fails_after_its_head_is_seen_to_be_incomplete(
     cycle.transport.close()
     assert transport.closed
     assert transport.written[0].endswith(b"content-length: 4\r\n\r\n")
+
+
+async def test_trailer_fields_follow_a_chunked_body(transport: Transport, writer: ResponseWriter) -> None:
+    """They may be set until the end. The next response on the connection has none."""
+    for fields in ([(b"x-rows", b"1")], []):
+        cycle = begun(writer, transport)
+        cycle.scope[TRAILERS] = given = []  # type: ignore[typeddict-unknown-key] # a key of our own
+        await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+        await cycle.send({"type": "http.response.body", "body": b"0\r\n", "more_body": True})
+        given += fields
+        await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+    assert transport.written[1::3] == [b"3\r\n0\r\n\r\n"] * 2
+    assert transport.written[2::3] == [b"0\r\nx-rows: 1\r\n\r\n", b"0\r\n\r\n"]

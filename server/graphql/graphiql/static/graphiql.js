@@ -177,6 +177,30 @@ query YearByMonthAndStatus {
 `,
   },
   {
+    query: `# How old the synced rows of a page are. Without a
+# Lakebase the freshness is null. Select it alone (here
+# as "now"), and the database sleeps on.
+query HowFresh {
+  orders(first: 3) {
+    nodes {
+      orderKey
+      status
+    }
+    freshness {
+      syncedAt
+      ageSeconds
+      sourceVersion
+      sourceCommittedAt
+    }
+  }
+  now: freshness {
+    state
+    policy
+  }
+}
+`,
+  },
+  {
     query: `# Change the status of one order. Run it again: the
 # server knows the key and changes nothing ("replayed").
 # For another change, use another key.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schema.errors import Reason
 from schema.ports.admin.administration import AdminRefusal
 from schema.ports.admin.instances import InstanceState, limits_mistake
-from schema.ports.admin.operations import OperationKind, OperationStep
+from schema.ports.admin.operations import OperationKind, OperationState, OperationStep
 from schema.ports.admin.plans import Plan, PlanAction, PlannedStep
 from server.lakebase.plans.drafts.differences import in_utc, same_name
 
@@ -39,6 +39,7 @@ class Draft:
 
     `facts` and `resources` become the operation's: what its steps have to remember, and what no other operation may
     work on meanwhile. `awaits_platform` says that a resource is not in its final state yet, and needs no step of ours.
+    `absent` says that what the draft is about does not exist, and is refused for that.
     """
 
     request: AdminRequest
@@ -49,6 +50,7 @@ class Draft:
     facts: dict[str, Any] = field(default_factory=dict)
     status_changes_lost: int | None = 0
     awaits_platform: bool = False
+    absent: bool = False
 
     @property
     def changes_nothing(self) -> bool:
@@ -74,6 +76,14 @@ class Draft:
         """Add a step to the plan and to the operation, and reserve its resource."""
         self.steps.append(PlannedStep(name, action, resource, exists, message, differences, costs))
         self.operation_steps.append(OperationStep(name, resource))
+        self.reserve(resource)
+
+    def skip(self, name: str, resource: str) -> None:
+        """Add a step on a resource that does not exist. The operation skips it, and says why."""
+        message = "does not exist"
+        self.steps.append(PlannedStep(name, PlanAction.NOTHING, resource, exists=False, message=message))
+        skipped = OperationStep(name, resource, OperationState.SKIPPED, progress=1.0, message=f"{resource} {message}")
+        self.operation_steps.append(skipped)
         self.reserve(resource)
 
     def add_side_by_side(self, parts: Sequence[Draft]) -> None:

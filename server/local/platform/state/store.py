@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.local.platform.state.projects import Compute, Operation, Project
-from server.local.platform.state.tables import Catalog, Pipeline, SyncedTable  # noqa: TC001 # pydantic resolves them
+from server.local.platform.state.tables import Catalog, Commit, Pipeline, SyncedTable  # noqa: TC001 # pydantic resolves them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,10 @@ class Token(BaseModel):
 
 
 class State(BaseModel):
-    """The whole state. The keys of tokens are their digests; other keys are names or ids."""
+    """The whole state. The keys of tokens are their digests; other keys are names or ids.
+
+    `commits` has the sources that were committed to since the first version of all of them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,6 +53,7 @@ class State(BaseModel):
     synced_tables: dict[str, SyncedTable] = Field(default_factory=dict)
     database_tables: dict[str, dict[str, str]] = Field(default_factory=dict)
     pipelines: dict[str, Pipeline] = Field(default_factory=dict)
+    commits: dict[str, Commit] = Field(default_factory=dict)
     credentials: dict[str, Token] = Field(default_factory=dict)
     access_tokens: dict[str, Token] = Field(default_factory=dict)
 

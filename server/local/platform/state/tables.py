@@ -19,6 +19,13 @@ class Catalog(BaseModel):
     creator: str
 
 
+class Commit(BaseModel):
+    """The newest version of a source table."""
+
+    version: int = 1
+    time: str = "2024-01-01T00:00:00.000Z"
+
+
 class SyncedTable(BaseModel):
     """A synced table. `spec` is as the client sent it. `synced_once` tells whether a sync has ever succeeded."""
 

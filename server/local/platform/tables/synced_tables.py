@@ -144,7 +144,10 @@ class SyncedTables:
         progress = self.progress(table)
         processed = {}
         if table.last_sync:
-            processed = {"last_processed_commit_version": "1", "timestamp": table.last_sync["sync_end_timestamp"]}
+            processed = {
+                "last_processed_commit_version": table.last_sync["delta_table_sync_info"]["delta_commit_version"],
+                "timestamp": table.last_sync["sync_end_timestamp"],
+            }
         match table.detailed_state:
             case syncs.PROVISIONING | syncs.PROVISIONING_RESOURCES | syncs.UPDATING_RESOURCES:
                 pass

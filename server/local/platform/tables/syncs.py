@@ -13,6 +13,7 @@ import asyncpg
 from server.local.platform.compute import sql
 from server.local.platform.compute.lifecycle import STARTING, UPDATING
 from server.local.platform.rest.errors import PlatformError
+from server.local.platform.state.tables import Commit
 from server.local.platform.state.times import now
 from server.local.platform.tables.sources import GeneratorError
 from server.local.platform.tables.table_copy import Progress, TableCopy
@@ -117,6 +118,7 @@ class Syncs:
 
     async def _sync(self, table: SyncedTable) -> None:
         start = now()
+        commit = self._store.state.commits.get(table.spec["source_table_full_name"], Commit())
         for attempt in range(_ATTEMPTS):
             try:
                 await self._copy(table)
@@ -128,8 +130,8 @@ class Syncs:
                 await asyncio.sleep(_RETRY_SECONDS)
         table.last_sync = {
             "delta_table_sync_info": {
-                "delta_commit_version": "1",
-                "delta_commit_timestamp": "2024-01-01T00:00:00.000Z",
+                "delta_commit_version": str(commit.version),
+                "delta_commit_timestamp": commit.time,
             },
             "sync_start_timestamp": start,
             "sync_end_timestamp": now(),

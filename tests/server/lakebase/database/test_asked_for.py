@@ -74,6 +74,32 @@ async def test_what_was_asked_for_is_known_to_every_process(
     assert await third.of("orders.public.another", "uid-1", None) is None
 
 
+async def test_without_statements_a_process_knows_what_is_in_its_memory(
+    process: Callable[[], AskedForStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has requested itself, and what it has loaded while the database was in use anyway."""
+    one, other = process(), process()
+    await ask(one, SPEC)
+    sent: list[object] = []
+    rows = OwnTables.rows
+
+    async def note(tables: OwnTables, *arguments: Any) -> Any:
+        sent.append(arguments)
+        return await rows(tables, *arguments)
+
+    monkeypatch.setattr(OwnTables, "rows", note)
+    assert await of(one.in_memory(), "uid-1") == SPEC
+    assert await of(other.in_memory(), "uid-1") is None
+    assert sent == []
+    # The first process now knows of which table it is, and writes it down when it may.
+    assert await of(one, "uid-1") == SPEC
+    await other.load([TABLE.upper(), "orders.public.another"])
+    sent.clear()
+    assert await of(other.in_memory(), "uid-1") == SPEC
+    assert await of(other.in_memory(), "uid-2") is None
+    assert sent == []
+
+
 async def test_what_is_asked_for_again_replaces_what_was_asked_before(process: Callable[[], AskedForStore]) -> None:
     """Also for a process that knew it, and one that has asked for something else long ago."""
     one, other = process(), process()

@@ -18,8 +18,9 @@ from server.db.engine import create_migration_engine, create_operations_pool
 from server.db.migrate import Migrations
 from server.db.wake_up import WakeUp
 from server.lakebase.database.home import Home
-from server.lakebase.operations.operation import OperationRecord, request_from_json, request_to_json
+from server.lakebase.operations.operation import OperationRecord
 from server.lakebase.operations.store import OperationStore
+from server.lakebase.operations.stored_json import request_from_json, request_to_json
 from server.lakebase.operations.table import LeaseLostError, OperationTable
 from server.lakebase.steps.registry import STEPS
 from tests.server.conftest import patient_settings
