@@ -48,9 +48,38 @@ query MostExpensiveOrders {
 `,
   },
   {
-    query: `# The orders whose status was changed last, the dearest
-# of each moment first. Most orders were never changed:
-# with "nulls: LAST" they come after all others.
+    query: `# A list of the order desk: what was changed here since
+# then, and the sync has overtaken or is not fulfilled.
+query ChangedLately($since: DateTime!) {
+  orders(
+    first: 20
+    filter: {
+      statusUpdatedAt: { gte: $since }
+      or: [
+        { statusSuperseded: { eq: true } }
+        { not: { status: { eq: FULFILLED } } }
+      ]
+    }
+  ) {
+    nodes {
+      orderKey
+      status
+      syncedStatus
+      statusSuperseded
+      statusUpdatedAt
+      statusUpdatedBy
+    }
+  }
+}
+`,
+    variables: `{
+  "since": "2026-01-01T00:00:00Z"
+}`,
+  },
+  {
+    query: `# The orders whose status was changed last, the most
+# expensive of each moment first. Most orders were never
+# changed: with "nulls: LAST" they come after all others.
 query ChangedLast {
   orders(
     first: 10
@@ -171,6 +200,32 @@ query StatsByStatus {
         maximum
       }
     }
+    asOf
+  }
+}
+`,
+  },
+  {
+    query: `# A year by month and status, in one field. Orders can be
+# grouped by one or two values; "truncated" says whether
+# there are more groups than "first".
+query YearByMonthAndStatus {
+  orderGroups(
+    by: [ORDER_MONTH, STATUS]
+    filter: { orderDate: { gte: "1996-01-01", lt: "1997-01-01" } }
+    orderBy: { field: KEYS, direction: ASC }
+    first: 100
+  ) {
+    groups {
+      orderMonth
+      status
+      count
+      totalPrice {
+        sum
+        average
+      }
+    }
+    truncated
     asOf
   }
 }
