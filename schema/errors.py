@@ -154,7 +154,8 @@ class Reason(Enum):
     VALUE_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "A value is impossible: a NUL byte, an order key below 1, a note or a text to search for that is too long.",
+        "A value is impossible: a NUL byte, an order key below 1, a note or a text to search for that is too long, or "
+        "groups by nothing.",
         where="errors, userErrors",
     )
     ORDER_UNDETERMINED = Kind(

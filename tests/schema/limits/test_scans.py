@@ -9,6 +9,7 @@ from graphql import get_operation_ast, parse, validate
 
 from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
+from schema.graph import TABLES
 from schema.limits.cost import formula_of
 from schema.limits.scans import PageScan, advice_on
 from schema.orders.types import ORDERS
@@ -227,6 +228,37 @@ def test_an_order_without_an_index_is_a_scan(field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("order_by", "points"),
+    [
+        # The orders that tie with both ends of the page in the first field: of a day 623, of a customer 15.
+        ("[{field: ORDER_DATE}, {field: TOTAL_PRICE, direction: DESC}]", 24),
+        ("[{field: ORDER_DATE}, {field: ORDER_KEY, direction: DESC}]", 24),
+        ("[{field: CUSTOMER_KEY}, {field: STATUS_UPDATED_AT}]", 0),
+        ("{field: TOTAL_PRICE, direction: DESC, nulls: LAST}", 0),
+        ("{field: STATUS_UPDATED_AT, direction: DESC, nulls: LAST}", 0),
+        ("[{field: STATUS_UPDATED_AT}, {field: TOTAL_PRICE}]", 0),
+        ("[{field: ORDER_KEY}, {field: SHIP_PRIORITY}]", 0),
+        # All orders.
+        ("{field: SHIP_PRIORITY}", WHOLE),
+        ("[{field: SHIP_PRIORITY}, {field: ORDER_DATE}]", WHOLE),
+        ("[{field: STATUS_UPDATED_AT}, {field: SHIP_PRIORITY}]", WHOLE),
+    ],
+)
+def test_an_order_by_several_fields_costs_what_ties_in_the_first(order_by: str, points: int) -> None:
+    """Where that has an index. Orders that were never changed are sorted by the other fields."""
+    assert scan(orders(f"orderBy: {order_by}")) == points
+
+
+def test_a_field_without_an_index_is_named_in_the_advice() -> None:
+    """`ensureIndexes` builds none of it."""
+    parsed = parse(orders("orderBy: [{field: SHIP_PRIORITY}, {field: ORDER_DATE}]"))
+    operation = get_operation_ast(parsed)
+    assert operation
+    given = advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda _table: LARGE)
+    assert [*given] == ["No index serves `orderBy` SHIP_PRIORITY: begin with another field."]
+
+
+@pytest.mark.parametrize(
     ("document", "variables"),
     [
         ("query($f: OrderFilter) { orders(first: 1, filter: $f) { nodes { id } } }", {"f": {"clerk": {"eq": "a"}}}),
@@ -334,6 +366,66 @@ def test_statistics_take_more_for_each_order_that_matches_than_a_count() -> None
     assert some == scan(f"{{ orderStats({filter_}) {{ byStatus {{ count }} byPriority {{ count }} }} }}") > 4 * WHOLE
     assert WHOLE <= scan('{ orderStats(filter: {clerk: {eq: "nobody"}}) { count } }') < 1.1 * WHOLE
     assert scan("{ orderStats { count byStatus { count } } }") == 0
+
+
+YEAR: Final = 'filter: {orderDate: {gte: "1996-01-01", lt: "1997-01-01"}}'
+MEASURES: Final = "count totalPrice { sum average minimum maximum }"
+
+
+def grouped(by: str, arguments: str = "", selection: str = MEASURES) -> str:
+    """Groups of orders."""
+    return f"{{ orderGroups(by: [{by}], {arguments}) {{ groups {{ {selection} }} truncated asOf }} }}"
+
+
+def test_a_year_by_month_and_status_is_one_field_and_is_allowed() -> None:
+    """Twelve statistics cost more than is allowed. Of a larger table, or of all years, groups are allowed as well."""
+    document = grouped("ORDER_MONTH, STATUS", YEAR, f"orderMonth status {MEASURES}")
+    assert cost(document) < 5_000
+    assert cost(document, LARGEST) < DocumentLimits().cost
+    assert cost(grouped("ORDER_MONTH, STATUS", "", f"orderMonth status {MEASURES}"), LARGEST) < DocumentLimits().cost
+    months = ((f"1996-{month:02}-01", f"1996-{month:02}-28") for month in range(1, 13))
+    statistics = (
+        f'a{n}: orderStats(filter: {{orderDate: {{gte: "{first}", lte: "{last}"}}}}) {{ byStatus {{ {MEASURES} }} }}'
+        for n, (first, last) in enumerate(months)
+    )
+    assert cost(f"{{ {' '.join(statistics)} }}") > DocumentLimits().cost
+
+
+def test_groups_cost_by_the_orders_that_they_hold_and_by_their_number() -> None:
+    """A joined table and a merged status take more of each order, and many groups are sorted on disk."""
+    whole = scan(grouped("PRIORITY"))
+    assert 7 * WHOLE <= whole < scan(grouped("STATUS")) < scan(grouped("CLERK, ORDER_MONTH"))
+    assert scan(grouped("CLERK, ORDER_MONTH")) < scan(grouped("CLERK, ORDER_DAY"))
+    assert scan(grouped("ORDER_YEAR")) < scan(grouped("ORDER_DAY"))
+    assert scan(grouped("PRIORITY", YEAR)) < whole / 3
+    assert scan(grouped("PRIORITY", "filter: {customerKey: {eq: 1}}")) == 0
+    assert scan(grouped("PRIORITY", "filter: {}")) == whole
+    each = cost(grouped("PRIORITY", "first: 11")) - cost(grouped("PRIORITY", "first: 10"))
+    assert each == 6
+    assert cost(grouped("PRIORITY", "first: 100")) == cost(grouped("PRIORITY"))
+
+
+@pytest.mark.parametrize("by", ["STATUS", ["STATUS"], ["STATUS", "STATUS"], ["STATUS", "PRIORITY", "CLERK"]])
+def test_the_keys_of_groups_may_be_in_a_variable(by: object) -> None:
+    """A single one is a list of one. What is wrong in it is refused elsewhere."""
+    document = f"query($by: [OrderGroupBy!]!) {grouped('STATUS').replace('[STATUS]', '$by')}"
+    assert scan(document, by=by) == pytest.approx(scan(grouped("STATUS")), rel=0.01)
+    wrongs: tuple[Any, ...] = (None, 5, {}, [None, {}], ["NOTHING"])
+    for wrong in wrongs:
+        assert scan(document, by=wrong) <= scan(grouped("STATUS"))
+
+
+def test_customers_take_a_look_of_each_order() -> None:
+    """Whether their segments or their nations are wanted."""
+    schema = build_schema(tables=TABLES)._schema  # noqa: SLF001 # as above
+    for by in ("NATION", "MARKET_SEGMENT"):
+        parsed = parse(grouped(by))
+        assert not validate(schema, parsed)
+        operation = get_operation_ast(parsed)
+        assert operation
+        formula = formula_of(schema, parsed, operation)
+        found = formula.evaluate({}, PAGES, lambda _table: LARGE)
+        assert found - cost(grouped("PRIORITY")) > 6 * WHOLE // 2
 
 
 def test_a_sample_of_a_view_or_of_partitions_sorts_all_orders() -> None:
