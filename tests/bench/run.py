@@ -103,7 +103,9 @@ def _run_flat(cluster: Cluster, options: Options, results: Results) -> None:
         if parts.WRITES in chosen and FLOOR in runnings:
             results.writes = _measure_writes(cluster, setup, runnings[FLOOR], orders, plan)
     if parts.EXPORT in chosen:
-        results.exports = measure_exports(setup, points, Truth(setup.orders_table, cluster.run_sql), plan)
+        results.exports = measure_exports(
+            setup, points, Truth(setup.orders_table, cluster.run_sql), plan, measured.not_run
+        )
     if parts.STARTUP in chosen:
         results.starts = measure_starts(setup)
     if parts.MEMORY in chosen:

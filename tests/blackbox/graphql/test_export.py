@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.blackbox.raw_connection import Wire
-from tests.servers.process import running_server, wait_for
+from tests.servers.process import PATIENCE_SECONDS, answers, running_server, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -409,6 +409,26 @@ def test_the_statement_of_an_export_ends_with_its_client(slow: Server, cluster: 
     wait_for(lambda: int(cluster.run_sql(RUNNING)) == 0, what=lambda: "the statements of exports to end")
     rows, _ = lines(export(slow, "{ orders(first: 700) { nodes { orderKey comment } } }"))
     assert len(rows) == 700
+
+
+def test_a_server_that_stops_ends_its_exports_where_they_can_be_resumed(tables: str) -> None:
+    """The client has the rows that it was sent, whole, and the line that says how to go on."""
+    # So many bytes that they do not fit into the buffers between server and client.
+    query = f"{{ orders {{ nodes {{ orderKey {' '.join(f'c{number}: comment' for number in range(60))} }} }} }}"
+    with served(tables, ORDERS_TABLE="public.orders_synced") as server, Wire(server) as wire:
+        ask(wire, query)
+        wire.head()
+        server.process.terminate()
+        wait_for(lambda: not answers(f"{server.url}/readyz"), what=lambda: "the server to stop")
+        body = b""
+        while size := int(wire.line(), 16):
+            body += wire.read(size)
+            wire.line()
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+    *rows, last = map(json.loads, body.splitlines())
+    assert 0 < len(rows) < 15_000
+    assert last["pageInfo"]["hasNextPage"] is True
+    assert "errors" not in last
 
 
 def test_the_log_says_who_took_how_many_rows(server: Server) -> None:

@@ -40,4 +40,4 @@ async def test_who_may_want_more_connections_than_there_are_says_so(engines: Eng
     assert not log.getvalue()
     await warn_of_limit(settings.model_copy(update={"workers": 5}), engines.pages)
     (line,) = log.getvalue().splitlines()
-    assert (json.loads(line)["wanted"], json.loads(line)["allowed"]) == (120, 97)
+    assert (json.loads(line)["wanted"], json.loads(line)["allowed"]) == (140, 97)
