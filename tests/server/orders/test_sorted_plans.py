@@ -58,7 +58,9 @@ ANALYZE sorted_plans.orders, sorted_plans.order_status
 
 def key(name: str, direction: str = "ASC", nulls: str | None = None) -> SortKey:
     """A sort by this column."""
-    return SortKey.of(ORDERS[name], descending=direction == "DESC", nulls_first=None if nulls is None else nulls == "FIRST")
+    return SortKey.of(
+        ORDERS[name], descending=direction == "DESC", nulls_first=None if nulls is None else nulls == "FIRST"
+    )
 
 
 # The orders, how many rows tie in the first column of each, and the position of a row with these values.
