@@ -224,13 +224,15 @@ def _ordering_named(name: str, ordering: Ordering) -> Ordering:
     """
     prefix = _prefix(ordering)
     columns = {column.name: column for column in ordering.table.columns}
-    keys = []
+    keys: list[SortKey] = []
     for part in name.removeprefix(prefix).split(","):
         match = _KEY_NAME.fullmatch(part)
-        if match is None or match["column"] not in columns:
+        # Each column is named once.
+        column = None if match is None else columns.pop(match["column"], None)
+        if match is None or column is None:
             raise ValueError(name)
         nulls_first = match["nulls"] == "first" if match["nulls"] else None
-        keys.append(SortKey.of(columns[match["column"]], descending=match["sign"] == "-", nulls_first=nulls_first))
+        keys.append(SortKey.of(column, descending=match["sign"] == "-", nulls_first=nulls_first))
     named = Ordering.by(ordering.table, keys, within=ordering.within)
     if _ordering_name(named) != name:
         raise ValueError(name)

@@ -228,6 +228,37 @@ def test_an_order_without_an_index_is_a_scan(field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("order_by", "points"),
+    [
+        # The orders that tie with both ends of the page in the first field: of a day 623, of a customer 15.
+        ("[{field: ORDER_DATE}, {field: TOTAL_PRICE, direction: DESC}]", 24),
+        ("[{field: ORDER_DATE}, {field: ORDER_KEY, direction: DESC}]", 24),
+        ("[{field: CUSTOMER_KEY}, {field: STATUS_UPDATED_AT}]", 0),
+        ("{field: TOTAL_PRICE, direction: DESC, nulls: LAST}", 0),
+        ("{field: STATUS_UPDATED_AT, direction: DESC, nulls: LAST}", 0),
+        ("[{field: STATUS_UPDATED_AT}, {field: TOTAL_PRICE}]", 0),
+        ("[{field: ORDER_KEY}, {field: SHIP_PRIORITY}]", 0),
+        # All orders.
+        ("{field: SHIP_PRIORITY}", WHOLE),
+        ("[{field: SHIP_PRIORITY}, {field: ORDER_DATE}]", WHOLE),
+        ("[{field: STATUS_UPDATED_AT}, {field: SHIP_PRIORITY}]", WHOLE),
+    ],
+)
+def test_an_order_by_several_fields_costs_what_ties_in_the_first(order_by: str, points: int) -> None:
+    """Where that has an index. Orders that were never changed are sorted by the other fields."""
+    assert scan(orders(f"orderBy: {order_by}")) == points
+
+
+def test_a_field_without_an_index_is_named_in_the_advice() -> None:
+    """`ensureIndexes` builds none of it."""
+    parsed = parse(orders("orderBy: [{field: SHIP_PRIORITY}, {field: ORDER_DATE}]"))
+    operation = get_operation_ast(parsed)
+    assert operation
+    given = advice_on(formula_of(SCHEMA, parsed, operation), {}, PAGES, lambda _table: LARGE)
+    assert [*given] == ["No index serves `orderBy` SHIP_PRIORITY: begin with another field."]
+
+
+@pytest.mark.parametrize(
     ("document", "variables"),
     [
         ("query($f: OrderFilter) { orders(first: 1, filter: $f) { nodes { id } } }", {"f": {"clerk": {"eq": "a"}}}),

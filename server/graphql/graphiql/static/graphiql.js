@@ -77,6 +77,32 @@ query ChangedLately($since: DateTime!) {
 }`,
   },
   {
+    query: `# The orders whose status was changed last, the most
+# expensive of each moment first. Most orders were never
+# changed: with "nulls: LAST" they come after all others.
+query ChangedLast {
+  orders(
+    first: 10
+    orderBy: [
+      { field: STATUS_UPDATED_AT, direction: DESC, nulls: LAST }
+      { field: TOTAL_PRICE, direction: DESC }
+    ]
+  ) {
+    nodes {
+      orderKey
+      status
+      statusUpdatedAt
+      totalPrice
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+  },
+  {
     query: `# One order by its key, and again by its global id, by
 # which Relay refetches an object.
 query OneOrder($orderKey: BigInt!, $id: ID!) {
