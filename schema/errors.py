@@ -145,11 +145,17 @@ class Reason(Enum):
         "The global id is malformed, or is of a type that the field does not take.",
         where="errors, userErrors",
     )
-    TOO_MANY_VALUES = Kind(Code.BAD_USER_INPUT, 200, "A list argument is too long.", where="errors, userErrors")
+    TOO_MANY_VALUES = Kind(
+        Code.BAD_USER_INPUT,
+        200,
+        "A list is too long, or a filter has too many conditions or levels.",
+        where="errors, userErrors",
+    )
     VALUE_INVALID = Kind(
         Code.BAD_USER_INPUT,
         200,
-        "A value is impossible: a NUL byte, an order key below 1, a note that is too long.",
+        "A value is impossible: a NUL byte, an order key below 1, a note or a text to search for that is too long, or "
+        "groups by nothing.",
         where="errors, userErrors",
     )
     ORDER_UNDETERMINED = Kind(

@@ -12,7 +12,7 @@ from schema.admin import payloads
 from schema.admin.guard import RequiresAdmin, arguments_as_given, note_refused
 from schema.admin.operations import operation_key_of
 from schema.admin.payloads import AdminPayload, payload
-from schema.admin.requests import branch_inputs, inputs
+from schema.admin.requests import branch_inputs, inputs, instance_inputs
 from schema.admin.requests.validation import InputValidation
 from schema.context import Info
 from schema.ports.admin import administration as ports
@@ -67,7 +67,7 @@ class AdminMutations:
 
     create_database_instance = mutation(
         payloads.CreateDatabaseInstancePayload,
-        inputs.CreateDatabaseInstanceInput,
+        instance_inputs.CreateDatabaseInstanceInput,
         InputValidation.create_instance,
         does=(
             "Create a database instance. If it exists as specified, this succeeds; if it exists with other properties,"
@@ -78,7 +78,7 @@ class AdminMutations:
 
     update_database_instance = mutation(
         payloads.UpdateDatabaseInstancePayload,
-        inputs.UpdateDatabaseInstanceInput,
+        instance_inputs.UpdateDatabaseInstanceInput,
         InputValidation.update_instance,
         does="Resize a database instance, stop or start it, or change how far back it can be restored.",
         input_is="Which instance, and what to change.",
@@ -86,7 +86,7 @@ class AdminMutations:
 
     delete_database_instance = mutation(
         payloads.DeleteDatabaseInstancePayload,
-        inputs.DeleteDatabaseInstanceInput,
+        instance_inputs.DeleteDatabaseInstanceInput,
         InputValidation.delete_instance,
         does=(
             "Delete a database instance and all of its databases. The plan says until when `undeleteDatabaseInstance` "
@@ -98,7 +98,7 @@ class AdminMutations:
 
     undelete_database_instance = mutation(
         payloads.UndeleteDatabaseInstancePayload,
-        inputs.UndeleteDatabaseInstanceInput,
+        instance_inputs.UndeleteDatabaseInstanceInput,
         InputValidation.undelete_instance,
         does=(
             "Bring back a database instance that was deleted and not purged, with all of its databases. If it is not "

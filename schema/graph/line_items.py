@@ -12,6 +12,7 @@ import strawberry
 from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.tables.declaration import column, has_table, unseen
 from schema.tables.fields import to_one
+from schema.tables.filters import filter_of
 from schema.tables.pages import TableConnection
 from schema.tables.rows import Row
 
@@ -48,7 +49,26 @@ class ShipMode(Enum):
     TRUCK = strawberry.enum_value("TRUCK", description="By truck. Stored as `TRUCK`.")
 
 
-@has_table("line_items", source="lineitem", key=("order_key", "line_number"))
+@has_table(
+    "line_items",
+    source="lineitem",
+    key=("order_key", "line_number"),
+    filters=(
+        "line_number",
+        "quantity",
+        "extended_price",
+        "discount",
+        "tax",
+        "return_flag",
+        "status",
+        "ship_date",
+        "commit_date",
+        "receipt_date",
+        "ship_instructions",
+        "ship_mode",
+        "comment",
+    ),
+)
 @strawberry.type(description="A line of an order, as last synced from the lakehouse: some of one part, at a price.")
 class LineItem(Row):
     """One line of an order."""
@@ -99,6 +119,11 @@ class LineItem(Row):
     )
     ship_mode: ShipMode = column("How the line is shipped.", "l_shipmode")
     comment: str = column("A free-text comment.", "l_comment", may_hide=True)
+
+
+@filter_of(LineItem, "Which line items to look for.", about={})
+class LineItemFilter:
+    """The conditions on lines of an order. An attribute has the name of the column that it restricts."""
 
 
 @strawberry.type(description="A page of line items, and the number of all of them.")

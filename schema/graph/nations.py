@@ -8,10 +8,11 @@ import strawberry
 
 from schema.tables.declaration import column, has_table, unseen
 from schema.tables.fields import root_list, to_many, to_one
+from schema.tables.filters import INDEXED, filter_of
 from schema.tables.rows import Row
 
 
-@has_table("nations", source="nation", key=("nation_key",))
+@has_table("nations", source="nation", key=("nation_key",), filters=("nation_key", "name"))
 @strawberry.type(description="A nation, as last synced from the lakehouse.")
 class Nation(Row):
     """One nation."""
@@ -28,6 +29,11 @@ class Nation(Row):
     customers: Any = to_many(
         "customers", "The customers in the nation, page by page.", here="nation_key", there="nation_key"
     )
+
+
+@filter_of(Nation, "Which nations to look for.", about={"nation_key": INDEXED})
+class NationFilter:
+    """The conditions on nations. An attribute has the name of the column that it restricts."""
 
 
 @strawberry.type

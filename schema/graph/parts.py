@@ -10,10 +10,16 @@ import strawberry
 from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.tables.declaration import column, has_table
 from schema.tables.fields import root_row, to_many
+from schema.tables.filters import INDEXED, filter_of
 from schema.tables.rows import Row
 
 
-@has_table("parts", source="part", key=("part_key",))
+@has_table(
+    "parts",
+    source="part",
+    key=("part_key",),
+    filters=("part_key", "name", "manufacturer", "brand", "type", "size", "container", "retail_price"),
+)
 @strawberry.type(description="A part that can be ordered, as last synced from the lakehouse.")
 class Part(Row):
     """One part."""
@@ -35,6 +41,11 @@ class Part(Row):
         here="part_key",
         there="part_key",
     )
+
+
+@filter_of(Part, "Which parts to look for.", about={"part_key": INDEXED})
+class PartFilter:
+    """The conditions on parts. An attribute has the name of the column that it restricts."""
 
 
 @strawberry.type

@@ -10,10 +10,16 @@ import strawberry
 from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.tables.declaration import column, has_table, unseen
 from schema.tables.fields import to_one
+from schema.tables.filters import INDEXED, filter_of
 from schema.tables.rows import Row
 
 
-@has_table("suppliers", source="supplier", key=("supplier_key",))
+@has_table(
+    "suppliers",
+    source="supplier",
+    key=("supplier_key",),
+    filters=("supplier_key", "name", "nation_key", "account_balance"),
+)
 @strawberry.type(description="A supplier of parts, as last synced from the lakehouse.")
 class Supplier(Row):
     """One supplier."""
@@ -33,3 +39,8 @@ class Supplier(Row):
         here="nation_key",
         there="nation_key",
     )
+
+
+@filter_of(Supplier, "Which suppliers to look for.", about={"supplier_key": INDEXED})
+class SupplierFilter:
+    """The conditions on suppliers. An attribute has the name of the column that it restricts."""

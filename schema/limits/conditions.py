@@ -13,13 +13,14 @@ from strawberry.utils.str_converters import to_camel_case
 
 from schema.ports.values import Condition, Operator, Ordering, SortKey
 from schema.tables.arguments import MAX_SORT_KEYS, SortDirection, SortNulls
-from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, OPERATORS, any_of, none_of
+from schema.tables.conditions import IN_ANY_CASE, MAX_DEPTH, NONE, OPERATORS, SOME, any_of, none_of, related
 from schema.tables.declaration import stored_values
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schema.ports.columns import Column, Table
+    from schema.ports.columns import Column, Relation, Table
     from schema.ports.values import Conditions, Term
 
 _COMBINED: Final = frozenset({"and", "or", "not"})
@@ -42,7 +43,20 @@ def _asked(table: Table, given: Any, depth: int) -> Conditions:
             found += _combined(table, name, parts, depth + 1)
         elif (column := columns.get(name)) is not None and isinstance(parts, dict):
             found += _comparisons(table, column, parts)
+        elif (relation := _relations(table).get(name)) is not None and isinstance(parts, dict):
+            found += _related(table, relation, parts, depth + 1)
     return tuple(found)
+
+
+def _related(table: Table, relation: Relation, given: Mapping[str, Any], depth: int) -> Iterator[Term]:
+    target = REGISTERED[relation.target].table
+    if not relation.many:
+        yield related(table, relation, _asked(target, given, depth))
+        return
+    if isinstance(part := given.get(SOME), dict):
+        yield related(table, relation, _asked(target, part, depth))
+    if isinstance(part := given.get(NONE), dict):
+        yield from none_of((related(table, relation, _asked(target, part, depth)),))
 
 
 def _combined(table: Table, name: str, given: Any, depth: int) -> Conditions:
@@ -93,6 +107,11 @@ def names_of_filters(table: Table) -> Mapping[str, Column]:
 @cache
 def _filters(table: Table) -> Mapping[str, Column]:
     return {to_camel_case(column.name): column for column in table.filters}
+
+
+@cache
+def _relations(table: Table) -> Mapping[str, Relation]:
+    return {to_camel_case(name): relation for name, relation in table.relations.items()}
 
 
 @cache

@@ -17,7 +17,7 @@ from schema.limits.prices import COUNT_OF_PARENT, COUNTED, ConditionalPrice
 from schema.orders.groups import MAX_KEYS, OrderGroupBy, column_of
 from schema.orders.types import ORDERS
 from schema.ports.groups import GroupKey
-from schema.ports.values import columns_in
+from schema.ports.values import Condition, Operator, columns_in, comparisons_in, related_in
 from schema.ports.ways import time_of_count, time_of_count_within, time_of_groups, way_of
 from schema.tables.fields import Reads, roots_of
 from schema.tables.indexes import served_filters
@@ -107,8 +107,9 @@ class PageScan:
 
     def __call__(self, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of rows is unknown."""
-        known, size = statistics(self.finds.table), self.size(variables, pages, statistics)
+        size = self.size(variables, pages, statistics)
         conditions, ordering = self.asked(variables)
+        known = _known(self.finds.table, conditions, statistics)
         skipped = self._skipped(size, variables, known)
         return _points(way_of(conditions, ordering, size, known, skipped=skipped).microseconds)
 
@@ -157,7 +158,8 @@ class CountScan:
 
     def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points; 0 if the number of rows is unknown."""
-        conditions, known = self.asked(variables), statistics(self.finds.table)
+        conditions = self.asked(variables)
+        known = _known(self.finds.table, conditions, statistics)
         if self.finds.within is not None:
             return _points(time_of_count_within(self.finds.within, conditions, known))
         # Without conditions, all callers share a count for a while.
@@ -187,7 +189,8 @@ class GroupScan(CountScan):
 
     def __call__(self, variables: Variables, _pages: PageLimits, statistics: StatisticsSource) -> int:
         """The points. Groups of all orders are paid for as well: they are shared only by those who ask for the same."""
-        given, known = filled(self.by, variables), statistics(ORDERS)
+        given, conditions = filled(self.by, variables), self.asked(variables)
+        known = _known(ORDERS, conditions, statistics)
         names = given[:MAX_KEYS] if isinstance(given, list) else [given]
         keys = [
             GroupKey(OrderGroupBy[name].value)
@@ -201,7 +204,13 @@ class GroupScan(CountScan):
                 groups *= max(1.0, 1.0 / (known.spread(column).of_any * _DAYS.get(key, 1)))
                 merged = merged or column.merged
         looked_up = any(key.tables for key in keys)
-        return _points(time_of_groups(self.asked(variables), known, groups=groups, merged=merged, looked_up=looked_up))
+        return _points(time_of_groups(conditions, known, groups=groups, merged=merged, looked_up=looked_up))
+
+
+def _known(table: Table, conditions: Conditions, statistics: StatisticsSource) -> TableStatistics:
+    """What is known of a table, with what its conditions need to know of others."""
+    known = statistics(table)
+    return known.beside(statistics) if any(related_in(conditions)) else known
 
 
 def advice_on(formula: Formula, variables: Variables, pages: PageLimits, statistics: StatisticsSource) -> Iterator[str]:
@@ -227,6 +236,12 @@ def _advice_on(table: Table, conditions: Conditions, known: TableStatistics) -> 
             f"No index serves the condition on {' and '.join(names)}: add a narrow one on "
             f"{', '.join(others)} or {last}."
         )
+    if not all(isinstance(term, Condition) for term in conditions):
+        yield "No index serves conditions within `or` and `not`."
+    for condition in comparisons_in(conditions):
+        if condition.operator is Operator.STARTS_WITH_IN_ANY_CASE and known.has_index(condition.column):
+            name = to_camel_case(condition.column.name)
+            yield f"An index serves `startsWith` on `{name}` with `caseSensitive: true`."
 
 
 def _advice_within(within: Column, known: TableStatistics) -> Iterator[str]:

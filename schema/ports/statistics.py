@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ from schema.ports.columns import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schema.ports.columns import Column
+    from schema.ports.columns import Column, Table
 
 _ENDS: Final = 2
 
@@ -101,6 +101,8 @@ class TableStatistics:
         indexes: the columns of each index that can serve a page, in the index's order.
         spreads: the spread of each column that has statistics.
         plain: whether it is one plain table, and not a view or partitions.
+        texts: the columns whose texts have an index of their trigrams, in small letters.
+        others: what is known of any other table, for conditions on related rows.
         changed: about how many of its rows were changed through this API. The spreads of columns that have a value only
             then are those among these rows.
     """
@@ -109,6 +111,8 @@ class TableStatistics:
     indexes: frozenset[tuple[Column, ...]] = frozenset()
     spreads: Mapping[Column, Spread] = field(default_factory=dict)
     plain: bool = True
+    texts: frozenset[Column] = frozenset()
+    others: Callable[[Table], TableStatistics] = field(default=lambda _: TableStatistics(), repr=False, compare=False)
     changed: int = 0
     # All beginnings of the indexes. Each nested page of a request asks for one.
     _beginnings: frozenset[tuple[Column, ...]] = field(init=False, repr=False, compare=False)
@@ -117,6 +121,10 @@ class TableStatistics:
         """Note the beginnings of the indexes."""
         beginnings = frozenset(index[:length] for index in self.indexes for length in range(1, len(index) + 1))
         object.__setattr__(self, "_beginnings", beginnings)
+
+    def beside(self, others: Callable[[Table], TableStatistics]) -> TableStatistics:
+        """The same, with what is known of other tables."""
+        return replace(self, others=others)
 
     def spread(self, column: Column) -> Spread:
         """The spread of a column."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.ports.values import Condition, Not, Operator
+from schema.ports.values import Condition, Not, OfRelated, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +53,8 @@ def _all(conditions: Conditions) -> bool | None:
 def _term(term: Term) -> bool | None:
     if isinstance(term, Condition):
         return matches_unchanged(term)
+    if isinstance(term, OfRelated):
+        return None
     if isinstance(term, Not):
         found = _all(term.conditions)
         return None if found is None else not found

@@ -65,17 +65,39 @@ class Not:
     conditions: Conditions
 
 
-Term: TypeAlias = Condition | AnyOf | Not
+@dataclass(frozen=True, slots=True)
+class OfRelated:
+    """Matches the rows to which a row of another table belongs that the conditions match.
+
+    Attributes:
+        table: the other table.
+        here: the column of the rows.
+        there: the column of the other table, which has to equal it.
+        conditions: on the other table.
+    """
+
+    table: Table
+    here: Column
+    there: Column
+    conditions: Conditions
+
+    @property
+    def many(self) -> bool:
+        """Whether many rows of the other table may belong to one row."""
+        return self.table.key != (self.there,)
+
+
+Term: TypeAlias = Condition | AnyOf | Not | OfRelated
 # All of its terms must hold.
 Conditions: TypeAlias = tuple[Term, ...]
 
 
 def comparisons_in(conditions: Conditions) -> Iterator[Condition]:
-    """All comparisons in conditions, from left to right."""
+    """All comparisons in conditions, from left to right, those of other tables included."""
     for term in conditions:
         if isinstance(term, Condition):
             yield term
-        elif isinstance(term, Not):
+        elif isinstance(term, Not | OfRelated):
             yield from comparisons_in(term.conditions)
         else:
             for alternative in term.alternatives:
@@ -83,8 +105,25 @@ def comparisons_in(conditions: Conditions) -> Iterator[Condition]:
 
 
 def columns_in(conditions: Conditions) -> Columns:
-    """The columns that conditions compare."""
-    return frozenset(condition.column for condition in comparisons_in(conditions))
+    """The columns of a table that conditions on its rows need."""
+    return frozenset(term.here if isinstance(term, OfRelated) else term.column for term in _terms_in(conditions))
+
+
+def related_in(conditions: Conditions) -> Iterator[OfRelated]:
+    """All terms that are about related rows of a table's rows; not those within one another."""
+    return (term for term in _terms_in(conditions) if isinstance(term, OfRelated))
+
+
+def _terms_in(conditions: Conditions) -> Iterator[Condition | OfRelated]:
+    """All terms that are about one table's rows, from left to right."""
+    for term in conditions:
+        if isinstance(term, Not):
+            yield from _terms_in(term.conditions)
+        elif isinstance(term, AnyOf):
+            for alternative in term.alternatives:
+                yield from _terms_in(alternative)
+        else:
+            yield term
 
 
 class SortKey(NamedTuple):

@@ -8,6 +8,7 @@ here, and statements are written so that PostgreSQL follows it. A price then kno
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schema.ports.statistics import place_of
 from schema.ports.unchanged import match_only_changed, matches_unchanged
-from schema.ports.values import AnyOf, Condition, Not, Operator, columns_in
+from schema.ports.values import AnyOf, Condition, Not, OfRelated, Operator, columns_in, related_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from schema.ports.columns import Column
     from schema.ports.statistics import Spread, TableStatistics
-    from schema.ports.values import Conditions, Ordering
+    from schema.ports.values import Conditions, Ordering, Term
 
 # Microseconds for a row: one after the other in the table or in the order of the keys, in which most tables are
 # stored; by any other index; for the status of an order in the overlay; for its share of a statistic;
@@ -59,6 +60,9 @@ _TEXTS: Final[Mapping[Operator, Callable[[str, str], bool]]] = {
     Operator.CONTAINS: str.__contains__,
     Operator.CONTAINS_IN_ANY_CASE: lambda text, part: part.lower() in text.lower(),
 }
+# The texts that an index of trigrams finds, if there are three letters or digits side by side.
+_FOUND_BY_TRIGRAMS: Final = frozenset({Operator.CONTAINS_IN_ANY_CASE, Operator.STARTS_WITH_IN_ANY_CASE})
+_TRIGRAM: Final = re.compile("[A-Za-z0-9]{3}")
 # The value that a parent has. Nobody knows it before the parent is read.
 _OF_PARENT: Final = object()
 
@@ -96,9 +100,10 @@ def way_of(conditions: Conditions, ordering: Ordering, size: int, known: TableSt
     find = _way_from_overlay if ordering.first.merged else _way_of_all
     found = find(conditions, ordering, size, known, skipped=skipped)
     if conditions and match_only_changed(conditions):
+        if known.rows == 0:
+            return Found(Way.CHANGED, 0.0)
         changed = Found(Way.CHANGED, _PLANNED + _read_changed(conditions, known))
-        begins_there = known.rows == 0 or ordering.first.merged
-        return changed if begins_there or changed.microseconds <= found.microseconds else found
+        return changed if ordering.first.merged or changed.microseconds <= found.microseconds else found
     return found
 
 
@@ -117,12 +122,16 @@ def _way_of_all(
     plain = _plain(others)
     planned = _PLANNED if plain else 0.0
     sorted_ = planned + _read(conditions, known) + skipped
-    if not known.has_index(sort):
+    # Related rows are looked up for each row that is passed.
+    if not known.has_index(sort) or not all(
+        known.others(related.table).has_index(related.there) for related in related_in(others)
+    ):
         return Found(Way.SORTED, sorted_)
     # All rows within the bounds in the index; and those until the page is full, if no column depends on another.
     all_ = known.rows * _share(bounds, known)
     expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
     each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
+    each += sum(_FETCHED * _related_to_one(related, known) for related in related_in(others))
     passed = planned + tied + expected * each
     if not _may_match_none(others, known):
         return Found(Way.PASSING, passed) if passed < sorted_ else Found(Way.SORTED, sorted_)
@@ -233,11 +242,41 @@ def _plain(conditions: Conditions) -> Conditions:
 def _read(conditions: Conditions, known: TableStatistics) -> float:
     """The microseconds for reading all rows that match: by the narrowest index, or the whole table."""
     plain = _plain(conditions)
-    read = known.rows * _SCANNED
-    for column in columns_in(plain):
-        if known.has_index(column) and (bounds := _on(column, plain)):
-            read = min(read, known.rows * _share(bounds, known) * _FETCHED)
-    return read + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
+    read, rows = known.rows * _SCANNED, float(known.rows)
+    stretches = [_on(column, plain) for column in columns_in(plain) if known.has_index(column)]
+    for found in (*filter(None, stretches), *((term,) for term in plain if _has_index(term, known))):
+        matching = known.rows * _share(found, known)
+        time = matching * _FETCHED + sum(_found(related, known) for related in related_in(found))
+        read, rows = min((read, rows), (time, matching))
+    checked = sum(_checked(related, rows, known) for related in related_in(plain))
+    return read + checked + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
+
+
+def _has_index(term: Term, known: TableStatistics) -> bool:
+    """Whether an index finds the rows that match a text, or those that belong to rows of another table."""
+    if isinstance(term, OfRelated):
+        return known.has_index(term.here)
+    if not isinstance(term, Condition) or term.operator not in _FOUND_BY_TRIGRAMS:
+        return False
+    return term.column in known.texts and bool(_TRIGRAM.search(str(term.value)))
+
+
+def _related_to_one(term: OfRelated, known: TableStatistics) -> float:
+    """About how many rows of the other table belong to one row."""
+    return known.others(term.table).rows / max(1, known.rows) if term.many else 1.0
+
+
+def _found(term: OfRelated, known: TableStatistics) -> float:
+    """The microseconds for finding the rows of the other table that match, and looking up what each belongs to."""
+    other = known.others(term.table)
+    return _read(term.conditions, other) + other.rows * _share(term.conditions, other) * _FETCHED
+
+
+def _checked(term: OfRelated, rows: float, known: TableStatistics) -> float:
+    """The microseconds for checking so many rows: each by itself, or after reading what matches in the other table."""
+    other = known.others(term.table)
+    by_all = _read(term.conditions, other) + rows * _JOINED
+    return min(by_all, rows * _related_to_one(term, known) * _FETCHED) if other.has_index(term.there) else by_all
 
 
 def _read_changed(conditions: Conditions, known: TableStatistics) -> float:
@@ -269,9 +308,11 @@ def _share_of_compared(compared: Sequence[Condition], known: TableStatistics) ->
     )
 
 
-def _share_of(term: AnyOf | Not, known: TableStatistics) -> float:
+def _share_of(term: AnyOf | Not | OfRelated, known: TableStatistics) -> float:
     if isinstance(term, Not):
         return 1.0 - _share(term.conditions, known)
+    if isinstance(term, OfRelated):
+        return min(1.0, _share(term.conditions, known.others(term.table)) * _related_to_one(term, known))
     return min(1.0, sum(_share(alternative, known) for alternative in term.alternatives))
 
 
@@ -323,7 +364,9 @@ def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
     return any(_term_may_match_none(term, known) for term in conditions if not isinstance(term, Condition))
 
 
-def _term_may_match_none(term: AnyOf | Not, known: TableStatistics) -> bool:
+def _term_may_match_none(term: AnyOf | Not | OfRelated, known: TableStatistics) -> bool:
+    if isinstance(term, OfRelated):
+        return _may_match_none(term.conditions, known.others(term.table))
     if isinstance(term, Not):
         # Nothing is known of the rows that are left, unless there are many.
         return 1.0 - _share(term.conditions, known) <= _FEW

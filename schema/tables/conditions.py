@@ -9,19 +9,23 @@ from strawberry import UNSET
 from strawberry.utils.str_converters import to_camel_case
 
 from schema.errors import InputError, Reason
-from schema.ports.values import AnyOf, Condition, Not, Operator
+from schema.ports.values import AnyOf, Condition, Not, OfRelated, Operator
 from schema.tables.arguments import check_list_length
+from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schema.ports.columns import Column, Table
+    from schema.ports.columns import Column, Relation, Table
     from schema.ports.values import Conditions, Term
 
 MAX_PATTERN_CHARACTERS: Final = 1_000
 # Objects within one another in a filter, and the comparisons and objects in all of it.
 MAX_DEPTH: Final = 8
 MAX_CONDITIONS: Final = 100
+# Conditions on related rows within one another, and in all of a filter: each joins another table.
+MAX_RELATIONS: Final = 3
+MAX_RELATED: Final = 10
 # The attribute of an input by which an operator compares.
 OPERATORS: Final[Mapping[str, Operator]] = {
     "eq": Operator.EQ,
@@ -42,6 +46,9 @@ IN_ANY_CASE: Final[Mapping[Operator, Operator]] = {
     Operator.STARTS_WITH: Operator.STARTS_WITH_IN_ANY_CASE,
 }
 _LISTS: Final = frozenset({Operator.IN, Operator.NOT_IN})
+# Which of many related rows have to match.
+SOME: Final = "some"
+NONE: Final = "none"
 _NOTHING: Final[Conditions] = (AnyOf(()),)
 
 
@@ -55,7 +62,13 @@ def conditions_of(table: Table, given: Any) -> Conditions:
     Raises:
         InputError: TOO_MANY_VALUES, VALUE_INVALID. The message names the place in the filter.
     """
-    return _Filter(table).conditions(given, "filter", 1) if given else ()
+    return _Filter().conditions(table, given, "filter", 1) if given else ()
+
+
+def related(table: Table, relation: Relation, conditions: Conditions) -> OfRelated:
+    """The condition that a row of the table leads to a row by the relation that the conditions match."""
+    target = REGISTERED[relation.target].table
+    return OfRelated(target, table[relation.here], target[relation.there], conditions)
 
 
 def any_of(alternatives: list[Conditions]) -> Conditions:
@@ -77,37 +90,60 @@ def none_of(conditions: Conditions) -> Conditions:
 class _Filter:
     """One filter, whose conditions are counted while they are read."""
 
-    __slots__ = ("_left", "_table")
+    __slots__ = ("_left", "_left_related")
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self) -> None:
         self._left = MAX_CONDITIONS
+        self._left_related = MAX_RELATED
 
-    def conditions(self, given: Any, place: str, depth: int) -> Conditions:
-        """The conditions of an object at a place in the filter."""
+    def conditions(self, table: Table, given: Any, place: str, depth: int, relations: int = 0) -> Conditions:
+        """The conditions on a table of an object at a place in the filter."""
         if depth > MAX_DEPTH:
             raise InputError(
                 Reason.TOO_MANY_VALUES,
                 f"`{place}` is nested {depth} deep; at most {MAX_DEPTH} objects within one another are allowed.",
             )
         found: list[Term] = []
-        for column in self._table.filters:
+        for column in table.filters:
             if part := getattr(given, column.name, None):
                 found += self._comparisons(column, part, f"{place}.{to_camel_case(column.name)}")
+        for name, relation in table.relations.items():
+            if part := getattr(given, name, None):
+                found += self._related(table, relation, part, f"{place}.{to_camel_case(name)}", depth, relations + 1)
         if parts := getattr(given, "and_", None):
-            for conditions in self._listed(parts, f"{place}.and", depth):
+            for conditions in self._listed(table, parts, f"{place}.and", depth, relations):
                 found += conditions
         if (parts := getattr(given, "or_", UNSET)) is not UNSET and parts is not None:
-            found += any_of([*self._listed(parts, f"{place}.or", depth)])
+            found += any_of([*self._listed(table, parts, f"{place}.or", depth, relations)])
         if part := getattr(given, "not_", None):
             self._count(place)
-            found += none_of(self.conditions(part, f"{place}.not", depth + 1))
+            found += none_of(self.conditions(table, part, f"{place}.not", depth + 1, relations))
         return tuple(found)
 
-    def _listed(self, given: list[Any], place: str, depth: int) -> Iterator[Conditions]:
+    def _listed(self, table: Table, given: list[Any], place: str, depth: int, relations: int) -> Iterator[Conditions]:
         for index, part in enumerate(given):
             self._count(place)
-            yield self.conditions(part, f"{place}[{index}]", depth + 1)
+            yield self.conditions(table, part, f"{place}[{index}]", depth + 1, relations)
+
+    def _related(
+        self, table: Table, relation: Relation, given: Any, place: str, depth: int, relations: int
+    ) -> Iterator[Term]:
+        """The conditions on related rows at a place in the filter: on the one, or on some and none of the many."""
+        if relations > MAX_RELATIONS:
+            raise InputError(
+                Reason.TOO_MANY_VALUES,
+                f"`{place}` is about rows related to related rows, {relations} deep; at most {MAX_RELATIONS} relations "
+                "within one another are allowed.",
+            )
+        target = REGISTERED[relation.target].table
+        parts = {name: getattr(given, name, None) for name in (SOME, NONE)} if relation.many else {"": given}
+        for name, part in parts.items():
+            if part:
+                self._count(place)
+                self._count_related(place)
+                within = f"{place}.{name}" if name else place
+                term = related(table, relation, self.conditions(target, part, within, depth + 1, relations))
+                yield Not((term,)) if name == NONE else term
 
     def _comparisons(self, column: Column, given: Any, place: str) -> Iterator[Condition]:
         for name, operator in OPERATORS.items():
@@ -116,6 +152,14 @@ class _Filter:
                 self._count(place)
                 named = f"{place}.{to_camel_case(name.rstrip('_'))}"
                 yield _comparison(column, operator, value, named, any_case=not getattr(given, "case_sensitive", None))
+
+    def _count_related(self, place: str) -> None:
+        self._left_related -= 1
+        if self._left_related < 0:
+            raise InputError(
+                Reason.TOO_MANY_VALUES,
+                f"The filter has more than {MAX_RELATED} conditions on related rows; `{place}` is one too many.",
+            )
 
     def _count(self, place: str) -> None:
         self._left -= 1

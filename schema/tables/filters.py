@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import strawberry
@@ -16,8 +17,8 @@ from strawberry.utils.str_converters import to_camel_case
 
 from schema.scalars import BigInt
 from schema.tables.arguments import MAX_LIST_VALUES
-from schema.tables.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_PATTERN_CHARACTERS
-from schema.tables.declaration import is_shown
+from schema.tables.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_RELATED, MAX_RELATIONS
+from schema.tables.declaration import is_shown, relates
 from schema.tables.registry import REGISTERED
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from strawberry.types.field import StrawberryField
 
+    from schema.ports.columns import Relation
     from schema.tables.rows import Row
 
 _F = TypeVar("_F")
@@ -35,7 +37,7 @@ UNINDEXED: Final = "Not indexed: on a large table, combine it with an indexed co
 _LISTED: Final = f"at most {MAX_LIST_VALUES:,}"
 _OPERATORS: Final[Mapping[str, str]] = {
     "eq": "Equal to this.",
-    "ne": "Has a value, and another one than this.",
+    "ne": "Has a value other than this.",
     "in_": f"Equal to one of these values, {_LISTED}. An empty list matches nothing.",
     "not_in": f"Has a value that is none of these, {_LISTED}. An empty list matches whatever has a value.",
     "gt": "Greater than this.",
@@ -64,8 +66,7 @@ _CONTAINS: Final = (
 _STARTS_WITH: Final = f"Starts with this text, of at most {MAX_PATTERN_CHARACTERS:,} characters."
 _CASE_SENSITIVE: Final = (
     "Whether capital and small letters are different for `contains` and `startsWith` beside it. If not, both texts are "
-    "compared as PostgreSQL's `lower` writes them. The index of a text that pages are sorted by serves `startsWith` if "
-    "they are."
+    "compared as PostgreSQL's `lower` writes them. If so, `startsWith` is fast on a field that pages can be sorted by."
 )
 # The names of inputs that serve any column of a kind.
 _NAMES: Final[Mapping[object, str]] = {
@@ -103,17 +104,51 @@ def filter_of(
             )
             for column in row.table.filters
         }
+        relations = row.table.relations
+        for name, relation in relations.items():
+            parts[name] = _of_related(relation) | None, _about_related(relation, fields[name])
         parts["and_"] = list[own] | None, "All of these must match. An empty list restricts nothing."  # type: ignore[valid-type] # an annotation made at run time
         parts["or_"] = list[own] | None, "One of these must match. An empty list matches nothing."  # type: ignore[valid-type] # as above
         parts["not_"] = (
             own | None,
-            "This must not match. An empty object `{}` matches everything, so `not: {}` nothing.",
+            "This must not match. Rows without a value in a compared field are found, too. `not: {}` matches nothing.",
         )
-        return _input(kind, parts, f"{description} {_COMBINED}")
+        return _input(kind, parts, f"{description} {_COMBINED}", relations)
 
     return decorate
 
 
+def _of_related(relation: Relation) -> Any:
+    """The input with the conditions on related rows: their filter, or which of them have to match it."""
+    declared = REGISTERED[relation.target]
+    own = declared.lazy(f"{declared.type_name}Filter")
+    return _list_of(relation.target) if relation.many else own
+
+
+@cache
+def _list_of(target: str) -> Any:
+    declared = REGISTERED[target]
+    own = declared.lazy(f"{declared.type_name}Filter") | None
+    parts = {"some": (own, _SOME), "none": (own, _NONE)}
+    kind = type(
+        f"{declared.type_name}ListFilter", (), {"__doc__": "Conditions on related rows.", "__module__": __name__}
+    )
+    return _input(kind, parts, "Conditions on the entries of a list. All of them must hold.")
+
+
+def _about_related(relation: Relation, field: StrawberryField) -> str:
+    name = to_camel_case(field.python_name)
+    if relation.many:
+        return f"Conditions on the entries of `{name}`. {_RELATED}"
+    return f"Conditions on `{name}`: there is one, and it matches; with an empty object `{{}}`, any does. {_RELATED}"
+
+
+_SOME: Final = "At least one of them matches. With an empty object `{}` there only has to be one."
+_NONE: Final = "None of them matches. With an empty object `{}` there has to be none."
+_RELATED: Final = (
+    "Fast if an index finds the few that match, or if so many match that a page is soon full. Such conditions may be "
+    f"nested {MAX_RELATIONS} deep, with {MAX_RELATED} altogether."
+)
 _COMBINED: Final = (
     "All conditions must hold; those that contradict one another match nothing. A condition that is absent, `null` or "
     f"an empty object `{{}}` restricts nothing. Objects may be nested {MAX_DEPTH} deep, with {MAX_CONDITIONS} "
@@ -164,10 +199,17 @@ def _operators(type_: Any) -> Mapping[str, str]:
     return _OPERATORS if type_ in _NAMES else {name: _OPERATORS[name] for name in _EQUALITIES}
 
 
-def _input(kind: type[_F], parts: Mapping[str, tuple[Any, str]], description: str) -> type[_F]:
+def _input(
+    kind: type[_F],
+    parts: Mapping[str, tuple[Any, str]],
+    description: str,
+    relations: Mapping[str, Relation] = MappingProxyType({}),
+) -> type[_F]:
     kind.__annotations__ = {name: type_ for name, (type_, _) in parts.items()}
     for name, (_, said) in parts.items():
         default = False if name == "case_sensitive" else UNSET
         shown = to_camel_case(name.rstrip("_"))
-        setattr(kind, name, strawberry.field(default=default, name=shown, description=said))
+        # A deployment leaves out what needs a table that it does not serve.
+        metadata = relates(relations[name]) if name in relations else {}
+        setattr(kind, name, strawberry.field(default=default, name=shown, description=said, metadata=metadata))
     return strawberry.input(kind, description=description)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from strawberry.utils.str_converters import to_camel_case
 
+from schema.ports.columns import Kind
+from schema.tables.declaration import stored_values
 from schema.tables.registry import REGISTERED, referred_to
 
 if TYPE_CHECKING:
@@ -27,11 +29,13 @@ class NeededIndex:
         table: the table.
         suffix: the end of the index's name, for example "by_date".
         columns: the columns in their order, the last of which are the key's: by them pages continue.
+        of_trigrams: whether it is an index of the one column's trigrams, in small letters, for the filter `contains`.
     """
 
     table: Table
     suffix: str
     columns: tuple[Column, ...]
+    of_trigrams: bool = False
 
 
 def indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
@@ -41,6 +45,21 @@ def indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
     is looked up by a filter, too, if there is one.
     """
     return [index for table in tables for index in _indexes(table, tables)]
+
+
+def text_indexes_of(tables: Collection[Table]) -> list[NeededIndex]:
+    """The indexes of trigrams that the filter `contains` can use: of each text that a filter of a table compares."""
+    return [
+        NeededIndex(table, f"text_of_{column.name}", (column,), of_trigrams=True)
+        for table in tables
+        for column in table.filters
+        if has_text(table, column)
+    ]
+
+
+def has_text(table: Table, column: Column) -> bool:
+    """Whether a column of a table is stored free text, and not one of a few values."""
+    return column.kind is Kind.TEXT and column.stored is not None and not stored_values(column, table)
 
 
 @cache

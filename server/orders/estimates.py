@@ -14,7 +14,7 @@ from server.tables.estimates import Estimates, matches_nothing
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from schema.ports.values import Conditions, Term
     from server.db.engine import Engines
@@ -29,12 +29,12 @@ class OrderEstimates(Estimates[Orders]):
 
     Args:
         engines: the pools.
-        reader: runs the statements.
+        reader_of: what runs statements with conditions.
         ttl: how long the numbers of changed statuses are reused, in seconds.
     """
 
-    def __init__(self, engines: Engines, reader: Reader[Orders], *, ttl: float) -> None:
-        super().__init__(engines, reader)
+    def __init__(self, engines: Engines, reader_of: Callable[[Conditions], Reader[Orders]], *, ttl: float) -> None:
+        super().__init__(engines, reader_of)
         self._status_moves = alru_cache(ttl=ttl)(self._read_status_moves)
 
     async def count(self, conditions: Conditions) -> int | None:
@@ -56,7 +56,7 @@ class OrderEstimates(Estimates[Orders]):
                 share = None if matching is None or all_ is None else matching / max(1, all_)
             return None if as_synced is None or share is None else (as_synced, share, await connection.source())
 
-        found = await self.reader.run(self.engines.pages, estimate)
+        found = await self.reader_of(conditions).run(self.engines.pages, estimate)
         if found is None:
             return None
         as_synced, share, orders = found
@@ -72,7 +72,7 @@ class OrderEstimates(Estimates[Orders]):
         """The number of orders in the overlay for each pair of synced status and status set."""
         if not has_overlay:
             return ()
-        rows = await self.reader.fetch(self.engines.aggregates, overlay_counts_statement)
+        rows = await self.reader_of(()).fetch(self.engines.aggregates, overlay_counts_statement)
         return [(row[0], row[1], row[2]) for row in rows]
 
 

@@ -15,7 +15,10 @@ from server.tables.catalog.served import Sources
 from server.traffic.admission import giving_way
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schema.ports.groups import GroupRequest
+    from schema.ports.values import Conditions
     from server.db.engine import Engines
     from server.orders.sql_merged import Orders
     from server.tables.reading.reader import Reader
@@ -30,16 +33,21 @@ class SqlOrderGroups:
 
     Args:
         engines: the pools.
-        orders: reads the orders alone.
+        reader_of: what reads orders with conditions.
         together: reads several tables.
         aggregate_ttl: how long groups of all orders are reused, in seconds.
     """
 
     def __init__(
-        self, engines: Engines, orders: Reader[Orders], together: Reader[Sources], *, aggregate_ttl: float
+        self,
+        engines: Engines,
+        reader_of: Callable[[Conditions], Reader[Orders]],
+        together: Reader[Sources],
+        *,
+        aggregate_ttl: float,
     ) -> None:
         self._pool = engines.aggregates
-        self._orders = orders
+        self._reader_of = reader_of
         self._together = together
         self._of_all = alru_cache(maxsize=_REMEMBERED, ttl=aggregate_ttl)(self._read)
 
@@ -56,7 +64,8 @@ class SqlOrderGroups:
                 lambda sources: groups_statement(cast("Orders", sources[ORDERS_NAME]), sources, request),
             )
         else:
-            rows = await self._orders.fetch(self._pool, lambda orders: groups_statement(orders, _NO_SOURCES, request))
+            reader = self._reader_of(request.conditions)
+            rows = await reader.fetch(self._pool, lambda orders: groups_statement(orders, _NO_SOURCES, request))
         width = len(request.by)
         groups = [Group(tuple(row[:width]), PriceStats(*row[width:])) for row in rows[: request.size]]
         return Groups(groups, more=len(rows) > request.size, as_of=as_of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT, TIMESTAMP, array
@@ -17,8 +17,11 @@ from server.tables.source import Source, as_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy.sql.selectable import NamedFromClause
+
     from schema.ports.columns import Column
     from schema.ports.values import Conditions
+    from server.tables.source import Others
 
 # The columns that need the overlay.
 _OVERLAY_COLUMNS: Final = frozenset(column for column in ORDERS.columns if column.merged)
@@ -36,7 +39,7 @@ class Orders(Source):
 
     def __init__(
         self,
-        synced: sa.Table | sa.Subquery,
+        synced: NamedFromClause,
         overlay: sa.Table | None,
         *,
         joins_whole: bool = False,
@@ -47,9 +50,16 @@ class Orders(Source):
         self._joins_whole = joins_whole
         self._only_changed = only_changed
 
+    def beside(self, others: Others) -> Orders:
+        """The same orders, for statements that compare rows of other tables too."""
+        # Not a copy: what this one has composed knows no others.
+        same = Orders(self.synced, self.overlay, joins_whole=self._joins_whole, only_changed=self._only_changed)
+        same.others = others
+        return same
+
     def whole(self) -> Orders:
         """The same orders, for a statement that reads all of them."""
-        return Orders(self.synced, self.overlay, joins_whole=True)
+        return Orders(self.synced, self.overlay, joins_whole=True).beside(self.others)
 
     def read(self, way: Way) -> Orders:
         """The same orders, for a page that is read in this way."""
@@ -61,15 +71,19 @@ class Orders(Source):
             return self
         probe = sa.select(self.synced).where(self._key == self.overlay.c.o_orderkey)
         probed = probe.offset(sa.literal_column("0")).correlate(self.overlay).lateral(self.synced.name)
-        return Orders(cast("sa.Subquery", probed), self.overlay, only_changed=True)
+        return Orders(probed, self.overlay, only_changed=True).beside(self.others)
 
     def among(self, synced_rows: sa.Subquery) -> Orders:
         """Only the orders with these synced rows, which have all columns."""
-        return Orders(synced_rows, self.overlay)
+        return Orders(synced_rows, self.overlay).beside(self.others)
+
+    def again(self) -> Orders:
+        """The same orders under another name."""
+        return Orders(self.synced.alias(), self.overlay).beside(self.others)
 
     def as_synced(self) -> Orders:
         """The same orders with their synced statuses, without the overlay."""
-        return Orders(self.synced, None)
+        return Orders(self.synced, None).beside(self.others)
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression; those of the status are merged."""

@@ -48,7 +48,7 @@ class ServedOrders(ServedTable[Orders]):
     @cached_property
     def estimates(self) -> OrderEstimates:
         """Estimates the number of matching orders, with their merged statuses."""
-        return OrderEstimates(self.engines, self.reader, ttl=self.aggregate_ttl)
+        return OrderEstimates(self.engines, self.reader_of, ttl=self.aggregate_ttl)
 
     async def numbered_page(
         self, ordering: Ordering, conditions: Conditions, columns: Columns, *, offset: int, size: int
@@ -56,7 +56,7 @@ class ServedOrders(ServedTable[Orders]):
         """A numbered page, in one statement."""
         wanted, request = ORDERS.in_order(columns), PageRequest(ordering, conditions, size)
         shape = self.shape(request, skipped=offset)
-        rows: Sequence[Row] = await self.reader.rows(
+        rows: Sequence[Row] = await self.reader_of(conditions).rows(
             self.engines.pages,
             lambda orders: aggregates.numbered_page(orders, shape, wanted),
             {**values_of(request), "skipped": offset},
@@ -84,7 +84,7 @@ class ServedOrders(ServedTable[Orders]):
     async def _stats(self, conditions: Conditions, groups: frozenset[StatsGroup]) -> Stats:
         as_of = datetime.now(UTC)
         wanted = [group for group in StatsGroup if group in groups]
-        rows = await self.reader.fetch(
+        rows = await self.reader_of(conditions).fetch(
             self.engines.aggregates, lambda orders: aggregates.stats_statement(orders, conditions, wanted)
         )
         total = PriceStats(0)

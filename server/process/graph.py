@@ -12,7 +12,7 @@ from schema.ports.statistics import NO_STATISTICS
 from schema.tables.registry import ORDERS_NAME
 from server.orders.groups import SqlOrderGroups
 from server.tables.catalog.locks import LockWatch
-from server.tables.catalog.served import ServedTables, TableHealth
+from server.tables.catalog.served import ServedTables, TableBesideOthers, TableHealth
 from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.lookup import SqlRowLookup
 from server.tables.measuring.measurement import Measurement
@@ -93,7 +93,12 @@ class Graph:
         }
         together = Reader(self._together, TableHealth(readiness), replicas, locks=locks)
         self.store = SqlTableStore(self._served, together)
-        self.groups = SqlOrderGroups(engines, orders.reader, together, aggregate_ttl=orders.aggregate_ttl)
+        for name, served in self._served.items():
+            both: Reader[Any] = Reader(
+                TableBesideOthers(self._together, name), TableHealth(readiness), replicas, locks=locks
+            )
+            served.stand_beside(self.statistics, both)
+        self.groups = SqlOrderGroups(engines, orders.reader_of, together, aggregate_ttl=orders.aggregate_ttl)
 
     def through(self, pool: Pool) -> tuple[SqlTableStore, Callable[[], SqlRowLookup]]:
         """The same tables, read through another pool, and never from a replica: a store, and what makes lookups.
@@ -110,6 +115,9 @@ class Graph:
             )
             for name, table in self._served.items()
         }
+        for name, table in served.items():
+            both: Reader[Any] = Reader(TableBesideOthers(self._together, name), TableHealth(self._readiness))
+            table.stand_beside(self.statistics, both)
         together = Reader(self._together, TableHealth(self._readiness))
         return SqlTableStore(served, together, separator=BETWEEN_ROWS), lambda: SqlRowLookup(pool, served)
 

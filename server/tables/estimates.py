@@ -9,6 +9,8 @@ from server.tables.source import Source
 from server.tables.sql.counts import estimate_statement, statistics_known_statement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schema.ports.values import Conditions
     from server.db.engine import Engines
     from server.tables.reading.read_connection import ReadConnection
@@ -30,19 +32,20 @@ class Estimates(Generic[S]):
 
     Args:
         engines: the pools.
-        reader: runs the statements.
+        reader_of: what runs statements with conditions.
     """
 
-    def __init__(self, engines: Engines, reader: Reader[S]) -> None:
+    def __init__(self, engines: Engines, reader_of: Callable[[Conditions], Reader[S]]) -> None:
         self.engines = engines
-        self.reader = reader
+        self.reader_of = reader_of
 
     async def count(self, conditions: Conditions) -> int | None:
         """The planner's estimate of the number of matching rows; None if ANALYZE has not run."""
         if matches_nothing(conditions):
             # The planner never estimates 0.
             return 0
-        return await self.reader.run(self.engines.pages, lambda connection: self.estimated(connection, conditions))
+        reader = self.reader_of(conditions)
+        return await reader.run(self.engines.pages, lambda connection: self.estimated(connection, conditions))
 
     def source_of(self, source: S, conditions: Conditions) -> Source:  # noqa: ARG002 # for tables with an overlay
         """The rows that the planner estimates."""

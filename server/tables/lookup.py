@@ -149,10 +149,14 @@ async def _read_pages(pool: Pool, tables: _Tables, wanted: list[tuple[object, Pa
     table = request.ordering.table
     columns, shape = table.in_order(some), Shape.of_parents(request)
     parents = list(dict.fromkeys(parent for parent, _, _ in wanted))
-    rows = await tables[table.name].reader.rows(
-        pool,
-        lambda source: page_of_parents(source, shape, columns),
-        parent_values(parents, values_of(request)),
+    rows = (
+        await tables[table.name]
+        .reader_of(request.conditions)
+        .rows(
+            pool,
+            lambda source: page_of_parents(source, shape, columns),
+            parent_values(parents, values_of(request)),
+        )
     )
     by_parent: dict[object, list[tuple[Any, ...]]] = {}
     behind: dict[object, bool] = {}
@@ -181,6 +185,7 @@ async def _read_counts(pool: Pool, tables: _Tables, wanted: list[tuple[object, O
     def statement(source: Source) -> Any:
         return counts_of_parents(source, shape)
 
-    rows = await tables[ordering.table.name].reader.rows(pool, statement, parent_values(parents, values_of(request)))
+    reader = tables[ordering.table.name].reader_of(conditions)
+    rows = await reader.rows(pool, statement, parent_values(parents, values_of(request)))
     counts = {row[0]: row[1] for row in rows}
     return [counts[parent] for parent, _, _ in wanted]

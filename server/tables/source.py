@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TEXT
@@ -10,9 +10,18 @@ from sqlalchemy.dialects.postgresql import TEXT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy.sql.selectable import NamedFromClause
+
     from schema.ports.columns import Column, Table
     from schema.ports.values import Conditions
     from schema.ports.ways import Way
+
+
+class Others(Protocol):
+    """The sources of tables, by the names of the tables."""
+
+    def __getitem__(self, table: str, /) -> Source:
+        """The source of one."""
 
 
 class Source:
@@ -23,9 +32,20 @@ class Source:
         synced: the table in the database. Its columns have the names of the table's.
     """
 
-    def __init__(self, table: Table, synced: sa.Table | sa.Subquery) -> None:
+    def __init__(self, table: Table, synced: NamedFromClause) -> None:
         self.table = table
         self.synced = synced
+        self.others: Others = {}
+
+    def beside(self, others: Others) -> Source:
+        """The same rows, for statements that compare rows of other tables too: of these, by the names of the tables."""
+        same = Source(self.table, self.synced)
+        same.others = others
+        return same
+
+    def again(self) -> Source:
+        """The same rows under another name, for a query within one that may read the same table."""
+        return Source(self.table, self.synced.alias()).beside(self.others)
 
     def column(self, column: Column) -> sa.ColumnElement[Any]:
         """A column as an expression. A column of the synced table keeps its name; any other has none."""

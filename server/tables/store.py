@@ -10,7 +10,7 @@ from async_lru import alru_cache
 
 from schema.ports.statistics import NO_STATISTICS
 from schema.ports.templates import JsonPage
-from schema.ports.values import Block, Count, Page, Row
+from schema.ports.values import Block, Count, Page, Row, related_in
 from schema.ports.ways import way_of
 from server.tables.estimates import Estimates
 from server.tables.shared_lookups import SharedLookups
@@ -61,6 +61,8 @@ class ServedTable(Generic[S]):
         self.engines = engines
         self.reader = reader
         self.statistics = statistics
+        self._beside_others = reader
+        self._others: Callable[[Table], TableStatistics] = lambda _: NO_STATISTICS
         # A count of all rows reads the whole table, so requests share its result for a while.
         # Results for filters are not cached: there are too many different filters.
         self._count_all = alru_cache(ttl=aggregate_ttl)(self._count)
@@ -69,7 +71,21 @@ class ServedTable(Generic[S]):
     @cached_property
     def estimates(self) -> Estimates[S]:
         """Estimates the number of matching rows."""
-        return Estimates(self.engines, self.reader)
+        return Estimates(self.engines, self.reader_of)
+
+    def stand_beside(self, others: Callable[[Table], TableStatistics], reader: Reader[S]) -> None:
+        """Read the table beside others, too, for conditions on related rows.
+
+        Args:
+            others: what is known of any table.
+            reader: runs statements that read the table and others.
+        """
+        self._others = others
+        self._beside_others = reader
+
+    def reader_of(self, conditions: Conditions) -> Reader[S]:
+        """What runs statements with these conditions: those on related rows read other tables, too."""
+        return self._beside_others if any(related_in(conditions)) else self.reader
 
     async def probe(self) -> None:
         """Read one row, to check that the table can be read.
@@ -94,12 +110,16 @@ class ServedTable(Generic[S]):
 
     def shape(self, request: PageRequest, *, skipped: int = 0) -> Shape:
         """The shape of a page, with the way in which its rows are found: the one that its price assumes."""
-        found = way_of(request.conditions, request.ordering, request.size, self.statistics(), skipped=skipped)
+        known = self.statistics()
+        if any(related_in(request.conditions)):
+            known = known.beside(self._others)
+        found = way_of(request.conditions, request.ordering, request.size, known, skipped=skipped)
         return Shape.of(request, found.way)
 
     async def _count(self, conditions: Conditions) -> Count:
         as_of = datetime.now(UTC)
-        rows = await self.reader.fetch(self.engines.aggregates, lambda source: count_statement(source, conditions))
+        reader = self.reader_of(conditions)
+        rows = await reader.fetch(self.engines.aggregates, lambda source: count_statement(source, conditions))
         return Count(rows[0][0], as_of)
 
 
@@ -124,7 +144,7 @@ class SqlTableStore:
         """A page of rows, in one statement."""
         table = self._tables[request.ordering.table.name]
         wanted, shape = request.ordering.table.in_order(columns), table.shape(request)
-        rows: Sequence[Row] = await table.reader.rows(
+        rows: Sequence[Row] = await table.reader_of(request.conditions).rows(
             table.engines.pages, lambda source: page_of(source, shape, wanted), values_of(request)
         )
         any_behind = False
@@ -150,7 +170,7 @@ class SqlTableStore:
             return await self._nested_page(request, templates, nested, ends=ends)
         table = self._tables[request.ordering.table.name]
         shape = table.shape(request)
-        ((read, any_behind, *found),) = await table.reader.rows(
+        ((read, any_behind, *found),) = await table.reader_of(request.conditions).rows(
             table.engines.pages,
             lambda source: json_page(source, shape, templates, ends=ends),
             values_of(request),

@@ -31,6 +31,10 @@ def _first(value: object) -> Sent:
     return ask("query($n: Int) { orders(first: $n) { nodes { orderKey } } }", {"n": value})
 
 
+def _groups(arguments: str) -> Sent:
+    return ask(f"{{ orderGroups({arguments}) {{ groups {{ count }} }} }}")
+
+
 def _key(value: object) -> Sent:
     return ask("query($k: BigInt!) { order(orderKey: $k) { orderKey } }", {"k": value})
 
@@ -179,6 +183,29 @@ CASES: Final = (
         ask("{ ordersPage(page: 2147483647, pageSize: 1000) { nodes { id } } }"),
         fine({"data": {"ordersPage": {"nodes": []}}}),
     ),
+    *(
+        Case(f"groups-{name}", _groups(arguments), partly({"orderGroups": None}, reason))
+        for name, arguments, reason in (
+            ("by-nothing", "by: []", "VALUE_INVALID"),
+            ("by-the-same-twice", "by: [CLERK, CLERK]", "VALUE_INVALID"),
+            ("by-three", "by: [CLERK, STATUS, PRIORITY]", "TOO_MANY_VALUES"),
+            ("by-900", f"by: [{'CLERK ' * 900}]", "TOO_MANY_VALUES"),
+            ("of-fewer-than-no-orders", "by: [CLERK], having: {count: {gte: -2147483648}}", "VALUE_INVALID"),
+            ("1001", "by: [CLERK], first: 1001", "PAGE_SIZE_INVALID"),
+            ("below-zero", "by: [CLERK], first: -1", "PAGE_SIZE_INVALID"),
+        )
+    ),
+    Case("groups-by-an-unknown-value", _groups("by: [COMMENT]"), _DOCUMENT_INVALID),
+    Case("groups-by-a-string", _groups('by: ["CLERK"]'), _DOCUMENT_INVALID),
+    Case("groups-by-null", _groups("by: null"), _DOCUMENT_INVALID),
+    Case("groups-by-absence", _groups("first: 1"), _DOCUMENT_INVALID),
+    Case("groups-having-half-an-order", _groups("by: [CLERK], having: {count: {gte: 0.5}}"), _DOCUMENT_INVALID),
+    Case(
+        "groups-of-more-orders-than-there-are",
+        _groups("by: [CLERK, ORDER_DAY], having: {count: {gte: 2147483647}}"),
+        fine({"data": {"orderGroups": {"groups": []}}}),
+    ),
+    Case("no-groups", _groups("by: [CLERK], first: 0"), fine({"data": {"orderGroups": {"groups": []}}})),
     Case(
         "sample-below-zero", ask("{ orderSample(size: -1) { id } }"), partly({"orderSample": None}, "PAGE_SIZE_INVALID")
     ),

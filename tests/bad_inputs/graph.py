@@ -37,6 +37,27 @@ def _customers(value: object) -> Sent:
     return ask("query($f: CustomerFilter) { customers(filter: $f) { totalCount } }", {"f": value})
 
 
+def _related(value: object) -> Sent:
+    """A filter of orders, beside a field that is answered whatever becomes of it."""
+    document = "query($f: OrderFilter) { found: orderCount(filter: $f) { count } order(orderKey: 1) { orderKey } }"
+    return ask(document, {"f": value})
+
+
+def _found(count: int | None, reason: str = "") -> Expected:
+    beside = {"order": {"orderKey": "1"}}
+    if count is None:
+        return partly({"found": None, **beside}, reason)
+    return fine({"data": {"found": {"count": count}, **beside}})
+
+
+def _relations(levels: int) -> dict[str, Any]:
+    """Conditions on related rows within one another."""
+    inner: dict[str, Any] = {}
+    for level in range(levels):
+        inner = {"orders": {"some": inner}} if level % 2 != levels % 2 else {"customer": inner}
+    return inner
+
+
 def _prefix(text: object) -> Sent:
     return _customers({"name": {"startsWith": text}})
 
@@ -112,6 +133,34 @@ CASES: Final = (
     *(
         Case(f"nested-first-{name}", _lines(f"first: {value}"), _DOCUMENT_INVALID)
         for name, value in (("2-to-the-31st", 2**31), ("a-fraction", 1.5), ("a-string", '"1"'), ("a-list", "[1]"))
+    ),
+    *(
+        Case(f"{levels}-relations-deep", _related(_relations(levels)), _found(None, "TOO_MANY_VALUES"))
+        for levels in (4, 6)
+    ),
+    Case("eleven-relations", _related({"or": [{"customer": {}}] * 11}), _found(None, "TOO_MANY_VALUES")),
+    Case("some-and-none", _related({"lineItems": {"some": {}, "none": {}}}), _found(0)),
+    Case("related-and-not", _related({"customer": {}, "not": {"customer": {}}}), _found(0)),
+    Case("related-to-nothing", _related({"customer": {"or": []}}), _found(0)),
+    Case(
+        "1001-related-keys",
+        _related({"customer": {"customerKey": {"in": [*range(1_001)]}}}),
+        _found(None, "TOO_MANY_VALUES"),
+    ),
+    Case(
+        "a-long-text-of-related-rows",
+        _related({"lineItems": {"none": {"comment": {"contains": "x" * 10_000}}}}),
+        _found(None, "VALUE_INVALID"),
+    ),
+    *(
+        Case(f"related-{name}", _related(value), _VARIABLES_INVALID)
+        for name, value in (
+            ("every", {"lineItems": {"every": {}}}),
+            ("some-of-one", {"customer": {"some": {}}}),
+            ("a-list", {"lineItems": {"some": [{}, {}]}}),
+            ("a-key", {"customer": 1}),
+            ("a-field-of-another-table", {"customer": {"totalPrice": {"eq": "1"}}}),
+        )
     ),
     Case("nested-filter-that-is-not-there", _lines("filter: {}"), _DOCUMENT_INVALID),
     *(Case(f"nested-cursor-{name}", _after(cursor), _null("CURSOR_INVALID")) for name, cursor in _CURSORS.items()),

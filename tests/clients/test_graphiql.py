@@ -34,6 +34,7 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
         "OneOrder",
         "OrderDetails",
         "StatsByStatus",
+        "YearByMonthAndStatus",
         "HowFresh",
         "ChangeStatus",
         "StatusHistory",
@@ -79,6 +80,9 @@ def test_the_examples_show_orders(visit: Any) -> None:
     assert details["customer"]["nation"]["region"]["name"]
     assert len(lines) == details["lineItems"]["totalCount"] > 1
     assert all(line["part"]["name"] for line in lines)
+    year = answers["YearByMonthAndStatus"]["orderGroups"]
+    assert {group["orderMonth"] for group in year["groups"]} == {f"1996-{month:02}-01" for month in range(1, 13)}
+    assert not year["truncated"]
     by_status = answers["StatsByStatus"]["orderStats"]["byStatus"]
     assert [group["status"] for group in by_status] == ["OPEN", "FULFILLED", "PARTIAL"]
     # The orders were not synced by a platform.

@@ -216,7 +216,7 @@ class Values:
             for name, field in wanted.fields.items()
             if is_required_input_field(field)
             # A filter within a filter is rarer, or it would not end.
-            or random.random() < (_WITHIN_ITSELF if get_named_type(field.type) is wanted else share)
+            or random.random() < (_WITHIN_ITSELF if _is_filter(get_named_type(field.type)) else share)
         }
         self._within -= holds_filters
         return given
@@ -301,3 +301,8 @@ class Values:
         if self._mistaken():
             return random.choice((*_BAD_CURSORS, *(self._corpus.cursors[other][0] for other in ORDERINGS)))
         return random.choice(self._corpus.change_cursors if ordering is None else self._corpus.cursors[ordering])
+
+
+def _is_filter(type_: object) -> bool:
+    """Whether it is the filter of a table, or of its related rows: these have filters within them."""
+    return isinstance(type_, GraphQLInputObjectType) and bool({"and", "some"} & type_.fields.keys())

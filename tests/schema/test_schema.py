@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from graphql import (
@@ -109,6 +110,33 @@ def test_a_failing_root_field_leaves_the_others_alone() -> None:
     query = core_schema().query_type
     assert query is not None
     assert [name for name, field in query.fields.items() if is_non_null_type(field.type)] == []
+
+
+def group_keys(**options: Any) -> tuple[set[str], set[str]]:
+    """What orders can be grouped by in a schema, and the fields of a group."""
+    schema = build_schema(**options)._schema  # noqa: SLF001 # as above
+    by, group = schema.type_map["OrderGroupBy"], schema.type_map["OrderGroup"]
+    assert is_enum_type(by)
+    assert is_object_type(group)
+    return {*by.values}, {*group.fields}
+
+
+def test_orders_are_grouped_only_by_what_is_served() -> None:
+    """A key of a table that is not served, or of a hidden field, is neither in the enum nor in the group."""
+    own, of_orders = group_keys()
+    assert own == {"STATUS", "PRIORITY", "CLERK", "CUSTOMER", "ORDER_YEAR", "ORDER_MONTH", "ORDER_DAY"}
+    assert not of_orders & {"nation", "marketSegment"}
+    segments, of_customers = group_keys(tables=["customers"])
+    assert segments - own == {"MARKET_SEGMENT"}
+    assert of_customers - of_orders == {"marketSegment"}
+    # Without customers nations are of no use.
+    assert group_keys(tables=["nations"]) == (own, of_orders)
+    everything, all_fields = group_keys(tables=["customers", "nations"])
+    assert everything - segments == {"NATION"}
+    assert all_fields - of_customers == {"nation"}
+    visible, fields = group_keys(hidden_fields=["Order.clerk"])
+    assert own - visible == {"CLERK"}
+    assert of_orders - fields == {"clerk"}
 
 
 @pytest.mark.parametrize("hidden", ["comment", "clerk"])

@@ -39,7 +39,8 @@ async def explain(
 async def _literal(database: asyncpg.Connection, value: object) -> str:
     """The value as SQL text."""
     if isinstance(value, list | tuple):
-        return f"ARRAY[{', '.join(str(item) for item in value)}]"
+        items = [await _literal(database, item) if isinstance(item, str) else str(item) for item in value]
+        return f"ARRAY[{', '.join(items)}]"
     return str(await database.fetchval("SELECT quote_literal($1::text)", str(value)))
 
 

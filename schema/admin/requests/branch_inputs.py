@@ -7,13 +7,8 @@ from datetime import datetime  # noqa: TC003 # Strawberry reads the annotations 
 import strawberry
 from strawberry import UNSET
 
-from schema.admin.requests.inputs import (
-    ACKNOWLEDGE_COST,
-    CONFIRM_DELETION,
-    DISCARD,
-    DRY_RUN,
-    AutoscalingInput,
-)
+from schema.admin.requests.descriptions import ACKNOWLEDGE_COST, CONFIRM_DELETION, DISCARD, DRY_RUN
+from schema.admin.requests.instance_inputs import AutoscalingInput  # noqa: TC001 # Strawberry reads the annotations at run time
 
 _INSTANCE = "The instance; the server's configured one if absent."
 _BRANCH_NAME = (

@@ -15,7 +15,7 @@ from schema.relay.pagination import given
 
 if TYPE_CHECKING:
     from schema.admin.requests import branch_inputs as inputs
-    from schema.admin.requests.inputs import AutoscalingInput
+    from schema.admin.requests.instance_inputs import AutoscalingInput
 
 _LSN: Final = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}", re.ASCII | re.IGNORECASE)
 _LONGEST: Final = timedelta(days=30)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import strawberry
 from strawberry import UNSET
 
+from schema.admin.requests.descriptions import (
+    ACKNOWLEDGE_COST,
+    AUTOSCALING,
+    CAPACITY,
+    CONFIRM_DELETION,
+    DISCARD,
+    DRY_RUN,
+    IF_ABSENT,
+    NODE_COUNT,
+    PURGE,
+    READABLE_SECONDARIES,
+    RETENTION,
+)
+from schema.admin.requests.instance_inputs import AutoscalingInput  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.admin.types.states import InstanceCapacity  # noqa: TC001 # Strawberry reads the annotations at run time
 from schema.tables.freshness import SyncPolicy  # noqa: TC001 # as above
 
-_INSTANCE_NAME = (
-    "The name of the instance: 1 to 63 letters, digits and hyphens, starting with a letter, not ending with a hyphen. "
-    "In the Autoscaling API the letters are lower-case ones."
-)
 _CATALOG_NAME = "The name of the catalog: letters, digits and underscores, and not a name that the platform reserves."
 _DATABASE_NAME = "The name of the database: 1 to 63 letters, digits and underscores, not starting with a digit."
 _TABLE_NAME = "The name of the synced table: catalog.schema.table, each of letters, digits and underscores."
-_CAPACITY = "The size of an instance of the Provisioned API, which determines its cost."
-_AUTOSCALING = (
-    "The size of an instance of the Autoscaling API, which determines its cost. Not together with `capacity`."
-)
-_NODE_COUNT = "The number of nodes, from 1 to 3: the primary and its secondaries. Each node costs the same."
-_READABLE_SECONDARIES = "Whether the secondaries answer reads. This needs at least two nodes."
-_RETENTION = "How many days back the instance can be restored: from 2 to 35."
-_IF_ABSENT = "If absent: the value of the existing resource, or {} for a new one."
 _CREATE_DATABASE = "Whether to create the database if the instance does not have it."
 _SOURCE_TABLE = "The table to copy: catalog.schema.table."
 _PRIMARY_KEY = "The columns that identify a row, at most 32. The source need not declare them as its primary key."
@@ -32,14 +34,6 @@ _STORAGE_CATALOG = (
     "The standard catalog in which the pipeline keeps its own tables; the server's configured one if absent."
 )
 _STORAGE_SCHEMA = "The schema in the storage catalog; the server's configured one if absent."
-DRY_RUN = "Change nothing, and return the plan: the steps, what already exists, and what would change."
-ACKNOWLEDGE_COST = "Must be `true` if the plan says that this costs money from then on."
-CONFIRM_DELETION = "Must be `true` to delete. Only the plan says whether a deletion can be undone."
-DISCARD = "Must be `true` to delete the only copy of status changes. The plan counts them; `export-changes` saves them."
-_PURGE = (
-    "`true` deletes the instance for good. `false` keeps it for some days, if the platform can: the plan says until "
-    "when `undeleteDatabaseInstance` brings it back. An instance of the Provisioned API is always deleted for good."
-)
 _BRANCH = "The branch of the instance, if instances have branches; its default branch if absent."
 _CONFIGURED = "the server's configured one if absent"
 _ALL_SERVED = (
@@ -55,101 +49,6 @@ _SAFETY_NET = (
     "itself, and its storage costs until then: the plan names it, and says when it expires. Only instances of the "
     "Autoscaling API have branches."
 )
-
-
-@strawberry.input(
-    description=(
-        "The size of an instance of the Autoscaling API, in compute units of 2 GB of memory each: it grows and shrinks "
-        "between two limits, which are at most 16 apart. It costs money by its size at each moment, and nothing while "
-        "it is asleep."
-    )
-)
-class AutoscalingInput:
-    """The input that an instance of the flavour AUTOSCALING has in place of a capacity."""
-
-    min_cu: float | None = strawberry.field(
-        default=UNSET, description=f"The smallest size, from 0.5 to 64. {_IF_ABSENT.format('0.5')}"
-    )
-    max_cu: float | None = strawberry.field(
-        default=UNSET,
-        description=f"The largest size, from 0.5 to 64. {_IF_ABSENT.format('8, which has the memory of `CU_1`,')}",
-    )
-    suspend_after_seconds: int | None = strawberry.field(
-        default=UNSET,
-        description=(
-            "After how many idle seconds it falls asleep: from 60 (a minute) to 604800 (seven days). "
-            "The next connection wakes it. If absent: as it is, or 3600 for a new one: then a night costs nothing, and "
-            "a pause within a working day does not empty its caches."
-        ),
-    )
-    never_suspend: bool | None = strawberry.field(
-        default=UNSET, description="`true`: it never falls asleep. Not together with `suspendAfterSeconds`."
-    )
-    readable_secondaries: bool | None = strawberry.field(
-        default=UNSET,
-        description=(
-            "Whether the secondaries answer reads; the same as `enableReadableSecondaries`. A new instance gets two "
-            "nodes for this, unless `nodeCount` says otherwise."
-        ),
-    )
-
-
-@strawberry.input(description="An instance to create.")
-class CreateDatabaseInstanceInput:
-    """The input of createDatabaseInstance."""
-
-    name: str = strawberry.field(description=_INSTANCE_NAME)
-    capacity: InstanceCapacity | None = strawberry.field(
-        default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
-    )
-    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
-    node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
-    enable_readable_secondaries: bool | None = strawberry.field(
-        default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
-    )
-    retention_window_in_days: int | None = strawberry.field(
-        default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
-    )
-    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
-
-
-@strawberry.input(description="Changes to an instance. Absent fields stay as they are.")
-class UpdateDatabaseInstanceInput:
-    """The input of updateDatabaseInstance."""
-
-    name: str = strawberry.field(description=_INSTANCE_NAME)
-    capacity: InstanceCapacity | None = strawberry.field(default=UNSET, description=_CAPACITY)
-    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
-    node_count: int | None = strawberry.field(default=UNSET, description=_NODE_COUNT)
-    enable_readable_secondaries: bool | None = strawberry.field(default=UNSET, description=_READABLE_SECONDARIES)
-    retention_window_in_days: int | None = strawberry.field(default=UNSET, description=_RETENTION)
-    stopped: bool | None = strawberry.field(
-        default=UNSET,
-        description="`true` stops it: it accepts no connections, and its compute costs nothing. `false` starts it.",
-    )
-    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
-
-
-@strawberry.input(description="An instance to delete, with all of its databases.")
-class DeleteDatabaseInstanceInput:
-    """The input of deleteDatabaseInstance."""
-
-    name: str = strawberry.field(description=_INSTANCE_NAME)
-    purge: bool = strawberry.field(default=False, description=_PURGE)
-    confirm_deletion: bool = strawberry.field(default=False, description=CONFIRM_DELETION)
-    discard_status_changes: bool = strawberry.field(default=False, description=DISCARD)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
-
-
-@strawberry.input(description="A deleted instance to bring back, with all of its databases.")
-class UndeleteDatabaseInstanceInput:
-    """The input of undeleteDatabaseInstance."""
-
-    name: str = strawberry.field(description=_INSTANCE_NAME)
-    acknowledge_cost: bool = strawberry.field(default=False, description=ACKNOWLEDGE_COST)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A catalog to create. It registers a database of an instance in Unity Catalog.")
@@ -182,19 +81,19 @@ class CreateSyncedTableInput:
     source_table: str | None = strawberry.field(
         default=UNSET,
         description=(
-            f"{_SOURCE_TABLE} {_IF_ABSENT.format('`samples.tpch.orders`')} For a name that `TABLES` has: the table of "
+            f"{_SOURCE_TABLE} {IF_ABSENT.format('`samples.tpch.orders`')} For a name that `TABLES` has: the table of "
             "TPC-H for it."
         ),
     )
     primary_key: list[str] | None = strawberry.field(
         default=UNSET,
-        description=f"{_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')} For a name that `TABLES` has: its own key.",
+        description=f"{_PRIMARY_KEY} {IF_ABSENT.format('`o_orderkey`')} For a name that `TABLES` has: its own key.",
     )
     policy: SyncPolicy | None = strawberry.field(
-        default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
+        default=UNSET, description=f"{_POLICY} {IF_ABSENT.format('`SNAPSHOT`')}"
     )
     timeseries_key: str | None = strawberry.field(
-        default=UNSET, description=f"{_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
+        default=UNSET, description=f"{_TIMESERIES_KEY} {IF_ABSENT.format('none')}"
     )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
@@ -236,6 +135,14 @@ class EnsureIndexesInput:
     """The input of ensureIndexes."""
 
     table_name: str | None = strawberry.field(default=UNSET, description=f"The synced table; {_ALL_SERVED}.")
+    text: bool = strawberry.field(
+        default=False,
+        description=(
+            "Also build indexes of trigrams for the texts that `contains` filters by, and create the extension pg_trgm "
+            "that they need. They serve pieces of three letters or digits and more, unless `caseSensitive` is true. "
+            "They take more storage than others, and slow each sync down."
+        ),
+    )
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
@@ -252,15 +159,15 @@ class ProvisionLakebaseInput:
 
     instance_name: str | None = strawberry.field(default=UNSET, description=f"The instance; {_CONFIGURED}.")
     capacity: InstanceCapacity | None = strawberry.field(
-        default=UNSET, description=f"{_CAPACITY} {_IF_ABSENT.format('`CU_1`')}"
+        default=UNSET, description=f"{CAPACITY} {IF_ABSENT.format('`CU_1`')}"
     )
-    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=_AUTOSCALING)
-    node_count: int | None = strawberry.field(default=UNSET, description=f"{_NODE_COUNT} {_IF_ABSENT.format('1')}")
+    autoscaling: AutoscalingInput | None = strawberry.field(default=UNSET, description=AUTOSCALING)
+    node_count: int | None = strawberry.field(default=UNSET, description=f"{NODE_COUNT} {IF_ABSENT.format('1')}")
     enable_readable_secondaries: bool | None = strawberry.field(
-        default=UNSET, description=f"{_READABLE_SECONDARIES} {_IF_ABSENT.format('`false`')}"
+        default=UNSET, description=f"{READABLE_SECONDARIES} {IF_ABSENT.format('`false`')}"
     )
     retention_window_in_days: int | None = strawberry.field(
-        default=UNSET, description=f"{_RETENTION} {_IF_ABSENT.format('7')}"
+        default=UNSET, description=f"{RETENTION} {IF_ABSENT.format('7')}"
     )
     catalog_name: str | None = strawberry.field(default=UNSET, description=f"The catalog; {_CONFIGURED}.")
     database_name: str | None = strawberry.field(
@@ -278,17 +185,17 @@ class ProvisionLakebaseInput:
         default=UNSET,
         description=(
             f"The table to copy the orders from: catalog.schema.table. The other tables are copied from the same "
-            f"schema, by their names in TPC-H. {_IF_ABSENT.format('`samples.tpch.orders`')}"
+            f"schema, by their names in TPC-H. {IF_ABSENT.format('`samples.tpch.orders`')}"
         ),
     )
     primary_key: list[str] | None = strawberry.field(
-        default=UNSET, description=f"Of the orders. {_PRIMARY_KEY} {_IF_ABSENT.format('`o_orderkey`')}"
+        default=UNSET, description=f"Of the orders. {_PRIMARY_KEY} {IF_ABSENT.format('`o_orderkey`')}"
     )
     policy: SyncPolicy | None = strawberry.field(
-        default=UNSET, description=f"{_POLICY} {_IF_ABSENT.format('`SNAPSHOT`')}"
+        default=UNSET, description=f"{_POLICY} {IF_ABSENT.format('`SNAPSHOT`')}"
     )
     timeseries_key: str | None = strawberry.field(
-        default=UNSET, description=f"Of the orders. {_TIMESERIES_KEY} {_IF_ABSENT.format('none')}"
+        default=UNSET, description=f"Of the orders. {_TIMESERIES_KEY} {IF_ABSENT.format('none')}"
     )
     storage_catalog: str | None = strawberry.field(default=UNSET, description=_STORAGE_CATALOG)
     storage_schema: str | None = strawberry.field(default=UNSET, description=_STORAGE_SCHEMA)
@@ -311,7 +218,7 @@ class TeardownLakebaseInput:
         default=UNSET,
         description=f"The synced table of the orders, which must be in that catalog: catalog.schema.table. {_OTHERS}",
     )
-    purge: bool = strawberry.field(default=False, description=_PURGE)
+    purge: bool = strawberry.field(default=False, description=PURGE)
     safety_net: bool = strawberry.field(
         default=False,
         description=(

@@ -12,7 +12,7 @@ from schema.ports.admin import operations as operation_ports
 from schema.relay.pagination import given
 
 if TYPE_CHECKING:
-    from schema.admin.requests import inputs
+    from schema.admin.requests import inputs, instance_inputs
 
 _RETENTION_DAYS: Final = range(2, 36)
 _NODES: Final = range(1, 4)
@@ -27,7 +27,7 @@ _Kind = operation_ports.OperationKind
 class InstanceValidation(Mistakes):
     """Checks an input about an instance and turns it into a request."""
 
-    def create_instance(self, input_: inputs.CreateDatabaseInstanceInput) -> ports.AdminRequest:
+    def create_instance(self, input_: instance_inputs.CreateDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of createDatabaseInstance."""
         return ports.AdminRequest(
             _Kind.CREATE_INSTANCE,
@@ -36,7 +36,7 @@ class InstanceValidation(Mistakes):
             dry_run=input_.dry_run,
         )
 
-    def update_instance(self, input_: inputs.UpdateDatabaseInstanceInput) -> ports.AdminRequest:
+    def update_instance(self, input_: instance_inputs.UpdateDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of updateDatabaseInstance."""
         spec, stopped = self._instance_spec(self._instance(input_.name), input_), given(input_.stopped)
         change = _change(spec, stopped=stopped)
@@ -54,7 +54,7 @@ class InstanceValidation(Mistakes):
             dry_run=input_.dry_run,
         )
 
-    def delete_instance(self, input_: inputs.DeleteDatabaseInstanceInput) -> ports.AdminRequest:
+    def delete_instance(self, input_: instance_inputs.DeleteDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of deleteDatabaseInstance."""
         return ports.AdminRequest(
             _Kind.DELETE_INSTANCE,
@@ -65,7 +65,7 @@ class InstanceValidation(Mistakes):
             purge=input_.purge,
         )
 
-    def undelete_instance(self, input_: inputs.UndeleteDatabaseInstanceInput) -> ports.AdminRequest:
+    def undelete_instance(self, input_: instance_inputs.UndeleteDatabaseInstanceInput) -> ports.AdminRequest:
         """The request of undeleteDatabaseInstance."""
         return ports.AdminRequest(
             _Kind.UNDELETE_INSTANCE,
@@ -80,7 +80,9 @@ class InstanceValidation(Mistakes):
     def _instance_spec(
         self,
         name: str,
-        input_: inputs.CreateDatabaseInstanceInput | inputs.UpdateDatabaseInstanceInput | inputs.ProvisionLakebaseInput,
+        input_: instance_inputs.CreateDatabaseInstanceInput
+        | instance_inputs.UpdateDatabaseInstanceInput
+        | inputs.ProvisionLakebaseInput,
     ) -> instance_ports.InstanceSpec:
         capacity, scaling = given(input_.capacity), given(input_.autoscaling)
         nodes, days = given(input_.node_count), given(input_.retention_window_in_days)
@@ -128,7 +130,7 @@ class InstanceValidation(Mistakes):
             )
 
     def _limits(
-        self, scaling: inputs.AutoscalingInput, path: str = "autoscaling"
+        self, scaling: instance_inputs.AutoscalingInput, path: str = "autoscaling"
     ) -> tuple[float | None, float | None, int | None]:
         """The least and most compute units, and the seconds until it falls asleep; `path` is the field of the input."""
         least, most = given(scaling.min_cu), given(scaling.max_cu)
@@ -144,7 +146,7 @@ class InstanceValidation(Mistakes):
                 self._setting(f"{path}.maxCu", message)
         return least, most, self._suspension(scaling, path)
 
-    def _suspension(self, scaling: inputs.AutoscalingInput, path: str) -> int | None:
+    def _suspension(self, scaling: instance_inputs.AutoscalingInput, path: str) -> int | None:
         seconds, never = given(scaling.suspend_after_seconds), given(scaling.never_suspend)
         if seconds is not None and never:
             self._setting(f"{path}.neverSuspend", "Give `suspendAfterSeconds` or `neverSuspend: true`, not both.")

@@ -111,6 +111,7 @@ class InputValidation(BranchValidation):
             _Kind.ENSURE_INDEXES,
             table_name=self._table_name(given(input_.table_name), "tableName"),
             others=self._others() if given(input_.table_name) is None else (),
+            text=input_.text,
             dry_run=input_.dry_run,
         )
 

@@ -82,6 +82,7 @@ class AdminRequest:
     branch_name. CREATE_SNAPSHOT: snapshot. DELETE_SNAPSHOT: instance_name and snapshot_name. REFRESH_SYNCED_TABLE and
     TEARDOWN may ask for a `safety_net`. PROVISION, TEARDOWN, REFRESH_SYNCED_TABLE and ENSURE_INDEXES may be about
     `others` too: more synced tables in the same catalog. Only PROVISION needs more of them than their names.
+    ENSURE_INDEXES may be about indexes of `text` too.
     """
 
     kind: OperationKind
@@ -104,6 +105,7 @@ class AdminRequest:
     snapshot_name: str | None = None
     safety_net: bool = False
     others: tuple[SyncedTableSpec, ...] = ()
+    text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from schema.ports.admin.operations import OperationKind
 from schema.ports.admin.plans import PlanAction
 from schema.ports.admin.tables import ORDERS_SOURCE, SYNC_FAILED, SyncPolicy
 from server.lakebase.database.inspection import location_of
+from server.lakebase.database.trigrams import NoTrigramsError
 from server.lakebase.operations.operation import required
 from server.lakebase.plans.drafts.differences import describe, same_name, table_differences
 from server.lakebase.plans.drafts.draft import CONFLICTS, EXISTS, MADE_FROM, step_adder
@@ -228,7 +229,11 @@ class SyncedTablePlans:
         await self._originals.guard_table(draft, found)
         await self._require_available(draft, found.instance_name, draft.name_field("table"))
         try:
-            missing = await self._indexes.missing(location_of(found))
+            missing = await self._indexes.missing(location_of(found), text=draft.request.text)
+        except NoTrigramsError as error:
+            draft.add("build_indexes", PlanAction.NOTHING, resource, "its text cannot be indexed", exists=False)
+            draft.refuse(Reason.SETTING_INVALID, error.message, "text")
+            return
         except ApiError as error:
             draft.add(
                 "build_indexes",

@@ -201,7 +201,8 @@ async def build_indexes(step: Step) -> str:
         if not await step.services.indexes.apply_to(table):
             messages.append("no table with these columns is served, so no index is built")
             return True
-        refused = await step.interruptible(step.services.indexes.build(table, step.report))
+        building = step.services.indexes.build(table, step.report, text=step.request.text)
+        refused = await step.interruptible(building)
         if refused:
             messages.append(f"the server may not build indexes; the table's owner has to run: {'; '.join(refused)}")
         return True

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from server.db.driver import PooledConnection
     from server.db.pool import Pool
 
-# A transaction that replaces a table holds this lock until it ends.
+# A transaction that replaces a table holds this lock until it ends. While it waits for the lock, behind other readers,
+# new readers wait behind it.
 _LOCKED_QUERY = sa.text(
     """
     SELECT n.nspname || '.' || c.relname, c.oid
@@ -26,7 +27,7 @@ _LOCKED_QUERY = sa.text(
     JOIN pg_catalog.pg_class c ON c.oid = l.relation
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = current_database()
-    WHERE n.nspname || '.' || c.relname = ANY(CAST(:names AS text[])) AND l.mode = 'AccessExclusiveLock' AND l.granted
+    WHERE n.nspname || '.' || c.relname = ANY(CAST(:names AS text[])) AND l.mode = 'AccessExclusiveLock'
     """
 )
 _CANCEL_QUERY = sa.text(

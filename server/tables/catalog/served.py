@@ -26,16 +26,20 @@ class Sources:
 
     def __init__(self, found: Mapping[str, Source | UnavailableError]) -> None:
         self.found = found
+        self._together: dict[str, Source] = {}
 
     def __getitem__(self, table: str) -> Source:
-        """The source of the table with this name.
+        """The source of the table with this name, beside the others. It is always the same object.
 
         Raises:
             UnavailableError: it cannot be read.
         """
-        source = self.found[table]
-        if isinstance(source, UnavailableError):
-            raise source
+        source = self._together.get(table)
+        if source is None:
+            found = self.found[table]
+            if isinstance(found, UnavailableError):
+                raise found
+            source = self._together[table] = found.beside(self)
         return source
 
 
@@ -78,6 +82,39 @@ class ServedTables:
         if [*self._sources.found.values()] != [*found.values()]:
             self._sources = Sources(found)
         return self._sources
+
+
+class TableBesideOthers:
+    """Looks up one of the served tables, for statements whose conditions are about others too.
+
+    Args:
+        tables: the lookup of all of them.
+        name: the name of the table.
+    """
+
+    named = TABLES_NAMED
+
+    def __init__(self, tables: ServedTables, name: str) -> None:
+        self._tables = tables
+        self._name = name
+
+    @property
+    def known(self) -> Source | None:
+        """Its source as last looked up; None if any of the tables has to be looked up."""
+        sources = self._tables.known
+        return None if sources is None else sources[self._name]
+
+    async def resolve(self, connection: AsyncConnection) -> Source:
+        """Its source as it is known, or looked up on this connection.
+
+        Raises:
+            UnavailableError: it is not there.
+        """
+        return (await self._tables.resolve(connection))[self._name]
+
+    def forget(self) -> None:
+        """Look all of them up again next time."""
+        self._tables.forget()
 
 
 class TableHealth:

@@ -56,6 +56,14 @@ _QUERY = sa.text(
         JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
         WHERE m.amname = 'btree' AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL
           AND (0 = ALL (i.indoption::int2[]) OR 3 = ALL (i.indoption::int2[]))
+    ), text AS (
+        -- An expression of varchar(n) and char(n) has a cast to text.
+        SELECT regexp_replace(pg_catalog.pg_get_indexdef(i.indexrelid, 1, true), '::text[)]$', ')') AS expression
+        FROM part JOIN pg_catalog.pg_index i ON i.indrelid = part.oid
+        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
+        JOIN pg_catalog.pg_opclass o ON o.oid = (i.indclass::oid[])[0]
+        WHERE m.amname = 'gin' AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indnkeyatts = 1
+          AND o.opcname = 'gin_trgm_ops'
     ), spread AS (
         SELECT DISTINCT ON (s.attname) s.attname, s.n_distinct, s.most_common_freqs,
                s.most_common_vals::text::text[] AS common, s.histogram_bounds::text::text[] AS bounds
@@ -70,6 +78,7 @@ _QUERY = sa.text(
         ),
         'plain', (SELECT count(*) = 1 FROM part JOIN relation USING (oid)) AND (SELECT count(*) = 1 FROM part),
         'indexes', (SELECT json_agg(columns) FROM index),
+        'texts', (SELECT json_agg(expression) FROM text),
         'spreads', (SELECT json_agg(spread) FROM spread)
     )::text
     """
@@ -92,12 +101,15 @@ async def measure(connection: AsyncConnection, table: Table, schema: str, name: 
     indexes = {_usable(table, columns, index) for index in found["indexes"] or ()}
     if not plain:
         indexes = {index for index in indexes if index and await _serves(connection, f'"{schema}"."{name}"', index)}
+    # The columns of a view may have other names than those of its table.
+    texts = set(found["texts"] or ()) if plain else set()
     spreads = {columns[one["attname"]]: one for one in found["spreads"] or ()}
     return TableStatistics(
         rows,
         frozenset(indexes),
         {column: _spread_of(column, one, rows) for column, one in spreads.items()},
         plain=plain,
+        texts=frozenset(column for name, column in columns.items() if f"lower({name})" in texts),
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from schema.ports.values import AnyOf, Not, Operator, comparisons_in
+from schema.ports.values import AnyOf, Not, OfRelated, Operator, comparisons_in
+from schema.ports.ways import Way
 from server.tables.catalog.column_types import AsText, BlankPadded
 from server.tables.source import as_text
+from server.tables.sql.shape import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +40,8 @@ _ORDERED: Final = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LT
 _SPECIAL: Final = re.compile(r"([%_\\])")
 # Makes the parameter of a comparison: its first or another one, by the end of its name, with its type.
 Parameter: TypeAlias = "Callable[[str, sa.types.TypeEngine[Any]], sa.ColumnElement[Any]]"
+# Makes a comparison of a source's rows.
+Compare: TypeAlias = "Callable[[Source, Any], sa.ColumnElement[bool]]"
 
 
 def values_of(request: PageRequest, prefix: str = "") -> dict[str, Any]:
@@ -57,12 +61,13 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
     """The conditions in SQL, with parameters for their values, and that of the parent."""
     numbers = itertools.count()
 
-    def compared(comparison: tuple[Column, Operator]) -> sa.ColumnElement[bool]:
+    def compare(of: Source, comparison: tuple[Column, Operator]) -> sa.ColumnElement[bool]:
         name = f"{shape.prefix}condition_{next(numbers)}"
-        return _compared(source, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
+        return _compared(of, *comparison, lambda end, type_: sa.bindparam(f"{name}{end}", type_=type_))
 
-    found = [_in_sql(term, compared) for term in shape.terms]
     within = shape.ordering.within
+    writer = _Writer(compare, one_by_one=within is not None or shape.way is not Way.SORTED)
+    found = [writer.term(source, term) for term in shape.terms]
     if within is not None and parent is not None:
         # As text: SQLAlchemy would add the query around this one to a FROM clause within.
         found.append(source.column(within) == sa.literal_column(parent))
@@ -72,27 +77,55 @@ def conditions_of(source: Source, shape: Shape, *, parent: str | None = None) ->
 def where(source: Source, conditions: Conditions) -> list[sa.ColumnElement[bool]]:
     """The conditions in SQL, with their values."""
 
-    def compared(condition: Condition) -> sa.ColumnElement[bool]:
+    def compare(of: Source, condition: Condition) -> sa.ColumnElement[bool]:
         values = _values(condition)
         return _compared(
-            source, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
+            of, condition.column, condition.operator, lambda end, type_: sa.bindparam(None, values[end], type_)
         )
 
-    return [_in_sql(term, compared) for term in conditions]
+    writer = _Writer(compare, one_by_one=False)
+    return [writer.term(source, term) for term in conditions]
 
 
-def _in_sql(term: Any, compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
-    """A term in SQL. `compared` makes the comparisons, from left to right."""
-    if isinstance(term, AnyOf):
-        return sa.or_(sa.false(), *(_all_of(terms, compared) for terms in term.alternatives))
-    if isinstance(term, Not):
-        # Also where the comparisons are null: a row without a value is one that does not match.
-        return _all_of(term.conditions, compared).self_group().is_not(sa.true())
-    return compared(term)
+class _Writer(NamedTuple):
+    """Writes terms in SQL, with their comparisons from left to right.
 
+    Attributes:
+        compare: writes a comparison.
+        one_by_one: whether related rows are looked up for each row, by their index. Otherwise PostgreSQL may also begin
+            at the related rows, or join both tables.
+    """
 
-def _all_of(terms: Iterable[Any], compared: Callable[[Any], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
-    return sa.and_(sa.true(), *(_in_sql(term, compared) for term in terms))
+    compare: Compare
+    one_by_one: bool
+
+    def term(self, source: Source, term: Any) -> sa.ColumnElement[bool]:
+        """A term on the rows of a source."""
+        if isinstance(term, AnyOf):
+            return sa.or_(sa.false(), *(self._all(source, terms) for terms in term.alternatives))
+        if isinstance(term, Not):
+            if len(term.conditions) == 1 and isinstance(term.conditions[0], OfRelated):
+                # In any other form than NOT EXISTS, PostgreSQL would not join the tables.
+                return sa.not_(self._exists(source, term.conditions[0]))
+            # Also where the comparisons are null: a row without a value is one that does not match.
+            return self._all(source, term.conditions).self_group().is_not(sa.true())
+        return self._exists(source, term) if isinstance(term, OfRelated) else self.compare(source, term)
+
+    def _all(self, source: Source, terms: Iterable[Any]) -> sa.ColumnElement[bool]:
+        return sa.and_(sa.true(), *(self.term(source, term) for term in terms))
+
+    def _exists(self, source: Source, term: OfRelated) -> sa.ColumnElement[bool]:
+        """Whether a row of another table belongs to the source's row, and matches."""
+        other = source.others[term.table.name].again()
+        same = other.column(term.there) == source.column(term.here)
+        found: sa.Select[Any] = (
+            sa.select(sa.literal_column("1"))
+            .select_from(other.rows(columns_of(term.conditions)))
+            .where(same, *(self.term(other, one) for one in term.conditions))
+            .correlate(source.synced)
+        )
+        # PostgreSQL does not pull up a subquery with an OFFSET. To fill a short page it might read all related rows.
+        return sa.exists(found.offset(sa.literal_column("0")) if self.one_by_one else found)
 
 
 def _values(condition: Condition) -> dict[str, Any]:

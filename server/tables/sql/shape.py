@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from schema.ports.values import AnyOf, Condition, Not
+from schema.ports.values import AnyOf, Condition, Not, OfRelated
 from schema.ports.ways import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from schema.ports.columns import Column
     from schema.ports.values import Conditions, Ordering, PageRequest
@@ -26,18 +26,23 @@ def _form_of(term: FormOfTerm) -> FormOfTerm:
         return term.column, term.operator
     if isinstance(term, Not):
         return Not(_form(term.conditions))
+    if isinstance(term, OfRelated):
+        return OfRelated(term.table, term.here, term.there, _form(term.conditions))
     return AnyOf(tuple([_form(alternative) for alternative in term.alternatives]))
 
 
-def _comparisons(terms: tuple[FormOfTerm, ...]) -> Iterator[FormOfTerm]:
+def columns_of(terms: Iterable[FormOfTerm]) -> Iterator[Column]:
+    """The columns of a table that terms on its rows need, with or without their values."""
     for term in terms:
         if isinstance(term, Not):
-            yield from _comparisons(term.conditions)
+            yield from columns_of(term.conditions)
         elif isinstance(term, AnyOf):
             for alternative in term.alternatives:
-                yield from _comparisons(alternative)
+                yield from columns_of(alternative)
+        elif isinstance(term, OfRelated):
+            yield term.here
         else:
-            yield term
+            yield term.column if isinstance(term, Condition) else term[0]
 
 
 class Shape(NamedTuple):
@@ -82,7 +87,7 @@ class Shape(NamedTuple):
     @property
     def columns(self) -> frozenset[Column]:
         """The columns that the conditions filter by."""
-        return frozenset(column for column, _ in _comparisons(self.terms))
+        return frozenset(columns_of(self.terms))
 
     @property
     def by_values(self) -> bool:
@@ -90,7 +95,7 @@ class Shape(NamedTuple):
         if self.way is Way.CHANGED:
             return True
         return self.way is not Way.SERVED and any(
-            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not))
+            not column.merged and (column is not self.ordering.first or isinstance(term, AnyOf | Not | OfRelated))
             for term in self.terms
-            for column, _ in _comparisons((term,))
+            for column in columns_of((term,))
         )

@@ -259,6 +259,8 @@ def test_the_user_of_a_resource_is_named(operator: Operator) -> None:
         ),
         ("refreshSyncedTable", {"name": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "name")),
         ("ensureIndexes", {"tableName": ASLEEP_TABLE}, ("RESOURCE_NOT_READY", "tableName")),
+        # The embedded PostgreSQL has no extension pg_trgm.
+        ("ensureIndexes", {"tableName": TABLE, "text": True}, ("SETTING_INVALID", "text")),
         ("deleteSyncedTable", {"name": ASLEEP_TABLE, "confirmDeletion": True}, ("RESOURCE_NOT_READY", "name")),
         ("updateDatabaseInstance", {"name": "nowhere", "stopped": True}, ("RESOURCE_NOT_FOUND", "name")),
         (

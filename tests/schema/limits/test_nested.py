@@ -292,6 +292,9 @@ def test_a_prefix_costs_by_the_names_that_have_it() -> None:
         for one in ("Customer#", "Customer#00001", "x")
     )
     assert wide >= narrow > none
+    any_case = '{ customers(first: 1, filter: {name: {startsWith: "x"}}) { nodes { name } } }'
+    assert scan(any_case) > none
+    assert "serves `startsWith` on `name` with `caseSensitive: true`" in advice(any_case)
     # A number is no bound.
     assert (
         scan('{ customers(first: 1, filter: {name: {startsWith: "1", caseSensitive: true}}) { nodes { name } } }')

@@ -9,6 +9,7 @@ from graphql import get_operation_ast, parse, validate
 
 from schema import DocumentLimits, build_schema
 from schema.context import PageLimits
+from schema.graph import TABLES
 from schema.limits.cost import formula_of
 from schema.limits.scans import PageScan, advice_on
 from schema.orders.types import ORDERS
@@ -77,6 +78,8 @@ SERVED: Final = [
     "filter: {orderKey: {eq: 1}}",
     "filter: {orderKey: {in: [1, 2, 3]}}",
     'filter: {orderKey: {gt: "5000000"}}',
+    "filter: {and: [{customerKey: {eq: 1}}, {}]}",
+    'filter: {or: [{clerk: {eq: "nobody"}}, {}]}',
     'filter: {orderDate: {gte: "1995-01-01"}}, orderBy: {field: ORDER_DATE}',
     'filter: {totalPrice: {gte: "400000", lt: 500000}}, orderBy: {field: TOTAL_PRICE, direction: DESC}',
 ]
@@ -94,12 +97,21 @@ LISTS: Final = [
     "filter: {orderPriority: {eq: URGENT}}, orderBy: {field: ORDER_DATE, direction: DESC}",
     'filter: {status: {eq: OPEN}, orderDate: {gte: "1998-01-01"}}, orderBy: {field: ORDER_DATE, direction: DESC}',
     'filter: {totalPrice: {gte: "400000"}}, orderBy: {field: ORDER_DATE, direction: DESC}',
+    "filter: {status: {ne: FULFILLED}}",
+    "filter: {not: {status: {eq: FULFILLED}}}, orderBy: {field: ORDER_DATE}",
+    "filter: {or: [{status: {eq: PARTIAL}}, {orderPriority: {eq: URGENT}}]}",
+    'filter: {clerk: {notIn: ["nobody", "Clerk#000000710"]}}',
 ]
 SCANNED: Final = [
     'filter: {clerk: {eq: "nobody"}}',
     'filter: {clerk: {in: ["nobody"]}}',
     "filter: {orderPriority: {eq: HIGH}}",
     "filter: {status: {in: []}}",
+    'filter: {or: [{clerk: {eq: "nobody"}}, {orderPriority: {eq: HIGH}}]}',
+    'filter: {comment: {contains: "regular"}}',
+    'filter: {clerk: {startsWith: "Nobody"}}',
+    'filter: {not: {clerk: {ne: "nobody"}}}',
+    "filter: {orderPriority: {notIn: [URGENT, LOW, MEDIUM]}}",
     'filter: {clerk: {eq: "nobody"}}, orderBy: {field: ORDER_DATE, direction: DESC}, after: "x"',
     'filter: {clerk: {eq: "nobody"}, orderDate: {gte: "1900-01-01"}}',
     'filter: {clerk: {eq: "nobody"}, orderKey: {gt: 0}}, orderBy: {field: ORDER_KEY}',
@@ -323,6 +335,66 @@ def test_statistics_take_more_for_each_order_that_matches_than_a_count() -> None
     assert some == scan(f"{{ orderStats({filter_}) {{ byStatus {{ count }} byPriority {{ count }} }} }}") > 4 * WHOLE
     assert WHOLE <= scan('{ orderStats(filter: {clerk: {eq: "nobody"}}) { count } }') < 1.1 * WHOLE
     assert scan("{ orderStats { count byStatus { count } } }") == 0
+
+
+YEAR: Final = 'filter: {orderDate: {gte: "1996-01-01", lt: "1997-01-01"}}'
+MEASURES: Final = "count totalPrice { sum average minimum maximum }"
+
+
+def grouped(by: str, arguments: str = "", selection: str = MEASURES) -> str:
+    """Groups of orders."""
+    return f"{{ orderGroups(by: [{by}], {arguments}) {{ groups {{ {selection} }} truncated asOf }} }}"
+
+
+def test_a_year_by_month_and_status_is_one_field_and_is_allowed() -> None:
+    """Twelve statistics cost more than is allowed. Of a larger table, or of all years, groups are allowed as well."""
+    document = grouped("ORDER_MONTH, STATUS", YEAR, f"orderMonth status {MEASURES}")
+    assert cost(document) < 5_000
+    assert cost(document, LARGEST) < DocumentLimits().cost
+    assert cost(grouped("ORDER_MONTH, STATUS", "", f"orderMonth status {MEASURES}"), LARGEST) < DocumentLimits().cost
+    months = ((f"1996-{month:02}-01", f"1996-{month:02}-28") for month in range(1, 13))
+    statistics = (
+        f'a{n}: orderStats(filter: {{orderDate: {{gte: "{first}", lte: "{last}"}}}}) {{ byStatus {{ {MEASURES} }} }}'
+        for n, (first, last) in enumerate(months)
+    )
+    assert cost(f"{{ {' '.join(statistics)} }}") > DocumentLimits().cost
+
+
+def test_groups_cost_by_the_orders_that_they_hold_and_by_their_number() -> None:
+    """A joined table and a merged status take more of each order, and many groups are sorted on disk."""
+    whole = scan(grouped("PRIORITY"))
+    assert 7 * WHOLE <= whole < scan(grouped("STATUS")) < scan(grouped("CLERK, ORDER_MONTH"))
+    assert scan(grouped("CLERK, ORDER_MONTH")) < scan(grouped("CLERK, ORDER_DAY"))
+    assert scan(grouped("ORDER_YEAR")) < scan(grouped("ORDER_DAY"))
+    assert scan(grouped("PRIORITY", YEAR)) < whole / 3
+    assert scan(grouped("PRIORITY", "filter: {customerKey: {eq: 1}}")) == 0
+    assert scan(grouped("PRIORITY", "filter: {}")) == whole
+    each = cost(grouped("PRIORITY", "first: 11")) - cost(grouped("PRIORITY", "first: 10"))
+    assert each == 6
+    assert cost(grouped("PRIORITY", "first: 100")) == cost(grouped("PRIORITY"))
+
+
+@pytest.mark.parametrize("by", ["STATUS", ["STATUS"], ["STATUS", "STATUS"], ["STATUS", "PRIORITY", "CLERK"]])
+def test_the_keys_of_groups_may_be_in_a_variable(by: object) -> None:
+    """A single one is a list of one. What is wrong in it is refused elsewhere."""
+    document = f"query($by: [OrderGroupBy!]!) {grouped('STATUS').replace('[STATUS]', '$by')}"
+    assert scan(document, by=by) == pytest.approx(scan(grouped("STATUS")), rel=0.01)
+    wrongs: tuple[Any, ...] = (None, 5, {}, [None, {}], ["NOTHING"])
+    for wrong in wrongs:
+        assert scan(document, by=wrong) <= scan(grouped("STATUS"))
+
+
+def test_customers_take_a_look_of_each_order() -> None:
+    """Whether their segments or their nations are wanted."""
+    schema = build_schema(tables=TABLES)._schema  # noqa: SLF001 # as above
+    for by in ("NATION", "MARKET_SEGMENT"):
+        parsed = parse(grouped(by))
+        assert not validate(schema, parsed)
+        operation = get_operation_ast(parsed)
+        assert operation
+        formula = formula_of(schema, parsed, operation)
+        found = formula.evaluate({}, PAGES, lambda _table: LARGE)
+        assert found - cost(grouped("PRIORITY")) > 6 * WHOLE // 2
 
 
 def test_a_sample_of_a_view_or_of_partitions_sorts_all_orders() -> None:

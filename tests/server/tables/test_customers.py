@@ -110,6 +110,24 @@ async def test_a_name_finds_its_customers(execute: Execute, context: Context, na
         ({"marketSegment": {"in": ["MACHINERY", "HOUSEHOLD"]}}, lambda row: row[6] in {"MACHINERY", "HOUSEHOLD"}),
         ({"nationKey": {"eq": 77}}, lambda row: row[3] == "77"),
         ({"nationKey": {"in": [1, 3, 2**31 - 1, -(2**31)]}}, lambda row: row[3] in {"1", "3"}),
+        ({"name": {"contains": "SAM"}}, lambda row: row[1] is not None and "sam" in row[1].lower()),
+        ({"name": {"contains": "SAM", "caseSensitive": True}}, lambda _: False),
+        ({"name": {"startsWith": "sA"}}, lambda row: row[1] is not None and row[1].lower().startswith("sa")),
+        ({"name": {"contains": "%"}}, lambda row: row[1] is not None and "%" in row[1]),
+        ({"name": {"contains": "\\"}}, lambda row: row[1] is not None and "\\" in row[1]),
+        ({"name": {"ne": "Same"}}, lambda row: row[1] not in {None, "Same"}),
+        ({"not": {"name": {"eq": "Same"}}}, lambda row: row[1] != "Same"),
+        ({"name": {"notIn": []}}, lambda row: row[1] is not None),
+        ({"name": {"gte": "Same", "lt": "Sb"}}, lambda row: row[1] is not None and "Same" <= row[1] < "Sb"),
+        (
+            {
+                "or": [
+                    {"nationKey": {"eq": 77}},
+                    {"and": [{"marketSegment": {"ne": "BUILDING"}}, {"customerKey": {"lt": 9}}]},
+                ]
+            },
+            lambda row: row[3] == "77" or (row[6] not in {None, "BUILDING"} and int(row[0] or 0) < 9),
+        ),
         (
             {"nationKey": {"eq": 1}, "marketSegment": {"eq": "BUILDING"}, "name": {"startsWith": "a"}},
             lambda row: row[0] == "54",

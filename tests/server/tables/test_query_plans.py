@@ -9,9 +9,12 @@ import pytest
 from schema.graph import TABLES
 from schema.orders.types import ORDERS
 from schema.ports.columns import Kind
-from schema.ports.values import Condition, Operator, PageRequest, Position
+from schema.ports.values import Condition, Not, OfRelated, Operator, PageRequest, Position
+from schema.ports.ways import Way, way_of
 from schema.tables.indexes import indexes_of
+from server.tables.catalog.served import Sources
 from server.tables.catalog.synced_table import Definition, SyncedTable
+from server.tables.measuring.sql_statistics import measure
 from server.tables.sql.conditions import values_of
 from server.tables.sql.pages import page_of
 from server.tables.sql.rows import counts_of_parents, key_values, page_of_parents, parent_values, rows_by_key
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
     import asyncpg
 
     from schema.ports.columns import Table
+    from schema.ports.statistics import TableStatistics
+    from schema.ports.values import Conditions, Term
     from server.db.engine import Engines
     from server.tables.source import Source
 
 SCHEMA = "graph_plans"
-LINES, CUSTOMERS, NATIONS = TABLES["line_items"], TABLES["customers"], TABLES["nations"]
+LINES, CUSTOMERS, NATIONS, PARTS = (TABLES[name] for name in ("line_items", "customers", "nations", "parts"))
 BY_CODE_POINT = ' COLLATE "C"'
+SIZE = 10
 MODES = ("force_custom_plan", "force_generic_plan")
 # 2,000 of 10,000 customers have ten orders each; an order has four lines, and a nation 40 customers. Keys begin here.
 FIRST = 1_000
@@ -45,6 +51,7 @@ INSERT INTO {SCHEMA}.lineitem_synced
 INSERT INTO {SCHEMA}.customer_synced
   SELECT {FIRST} + n, 'Customer#' || n % 500, 'there', n % 250, '10', n % 300, 'BUILDING', repeat('c', 60)
   FROM generate_series(0, 9999) n;
+INSERT INTO {SCHEMA}.part_synced SELECT {FIRST} + n, 'part', 'm', 'b', 't', 1, 'c', 1, '' FROM generate_series(0, 799) n;
 INSERT INTO {SCHEMA}.nation_synced SELECT n, 'N' || n, n % 5, '' FROM generate_series(0, 249) n;
 """
 
@@ -206,3 +213,108 @@ async def test_names_that_start_with_a_prefix_are_a_stretch_of_their_index(
     (node,) = of_table(await explain(database, statement, mode, values_of(request)))
     assert node["Index Name"] == "customers_by_name"
     assert rows_read(node) <= 11
+
+
+@pytest.fixture(scope="module")
+async def known(engines: Engines, sources: dict[str, Source]) -> dict[Table, TableStatistics]:
+    """What the server knows of the tables."""
+    async with engines.aggregates.connect() as connection:
+        return {
+            source.table: await measure(connection, source.table, SCHEMA, source.synced.name)
+            for source in sources.values()
+        }
+
+
+def customer(*conditions: Condition) -> OfRelated:
+    """Orders of a customer that the conditions match."""
+    return OfRelated(CUSTOMERS, ORDERS["customer_key"], CUSTOMERS["customer_key"], conditions)
+
+
+def lines(*conditions: Term) -> OfRelated:
+    """Orders with a line that the conditions match."""
+    return OfRelated(LINES, ORDERS["order_key"], LINES["order_key"], conditions)
+
+
+def equal(table: Table, column: str, value: object) -> Condition:
+    """The column has the value."""
+    return Condition(table[column], Operator.EQ, value)
+
+
+PART = OfRelated(PARTS, LINES["part_key"], PARTS["part_key"], (equal(PARTS, "part_key", FIRST + 5),))
+# Few related rows match: how many of each table a page has to read.
+SELECTIVE = {
+    "the customer with a key": (customer(equal(CUSTOMERS, "customer_key", FIRST + 5)), {CUSTOMERS: 1, ORDERS: 10}),
+    "customers with a name": (customer(equal(CUSTOMERS, "name", "Customer#7")), {CUSTOMERS: 20, ORDERS: 40}),
+    "customers whose names start so": (
+        customer(Condition(CUSTOMERS["name"], Operator.STARTS_WITH, "Customer#49")),
+        {CUSTOMERS: 220, ORDERS: 440},
+    ),
+    "customers of a nation": (customer(equal(CUSTOMERS, "nation_key", 7)), {CUSTOMERS: 40, ORDERS: 80}),
+    "lines of a part": (lines(PART), {PARTS: 1, LINES: 100, ORDERS: 100}),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("by", ["order_key", "total_price"])
+@pytest.mark.parametrize("name", SELECTIVE)
+async def test_orders_of_few_related_rows_are_found_by_these(
+    sources: dict[str, Source],
+    known: dict[Table, TableStatistics],
+    database: asyncpg.Connection,
+    name: str,
+    by: str,
+    mode: str,
+) -> None:
+    """The page begins at them, by their index, and reads the orders that belong to them and no others."""
+    term, most = SELECTIVE[name]
+    read = await rows_of_page(sources, known, database, (term,), by, Way.SORTED, mode)
+    assert read.keys() == {table.name for table in most}
+    assert all(read[table.name] <= number for table, number in most.items()), read
+
+
+@pytest.mark.parametrize("by", ["order_key", "total_price"])
+@pytest.mark.parametrize(
+    "term",
+    [
+        customer(equal(CUSTOMERS, "market_segment", "BUILDING")),
+        lines(equal(LINES, "ship_mode", "MAIL")),
+        Not((lines(equal(LINES, "ship_mode", "AIR")),)),
+    ],
+    ids=["a common segment", "a common line", "no rare line"],
+)
+async def test_orders_of_many_related_rows_are_passed_in_the_order_of_the_page(
+    sources: dict[str, Source],
+    known: dict[Table, TableStatistics],
+    database: asyncpg.Connection,
+    term: Term,
+    by: str,
+) -> None:
+    """Each order is looked up in the other table, until the page is full."""
+    read = await rows_of_page(sources, known, database, (term,), by, Way.PASSING, "force_custom_plan")
+    assert read.pop("orders") <= SIZE + 1
+    assert sum(read.values()) <= 4 * (SIZE + 1), read
+
+
+async def rows_of_page(
+    sources: dict[str, Source],
+    known: dict[Table, TableStatistics],
+    database: asyncpg.Connection,
+    conditions: Conditions,
+    by: str,
+    way: Way,
+    mode: str,
+) -> dict[str, float]:
+    """How many rows a page of orders reads of each table, if it is read in this way."""
+    request = PageRequest(ordering_by(ORDERS, ORDERS[by]), conditions, SIZE)
+    found = way_of(conditions, request.ordering, SIZE, known[ORDERS].beside(known.__getitem__))
+    assert found.way is way
+    statement = page_of(Sources(sources)["orders"], Shape.of(request, way), ORDERS.columns[:2])
+    assert statement.by_values
+    plan = await explain(database, statement, mode, values_of(request))
+    names = {source.synced.name: name for name, source in sources.items()}
+    read: dict[str, float] = {}
+    for node in scans(plan):
+        if "Relation Name" in node:
+            assert node["Node Type"] != "Seq Scan", plan
+            read[names[node["Relation Name"]]] = read.get(names[node["Relation Name"]], 0) + rows_read(node)
+    return read

@@ -48,6 +48,35 @@ query MostExpensiveOrders {
 `,
   },
   {
+    query: `# A list of the order desk: what was changed here since
+# then, and the sync has overtaken or is not fulfilled.
+query ChangedLately($since: DateTime!) {
+  orders(
+    first: 20
+    filter: {
+      statusUpdatedAt: { gte: $since }
+      or: [
+        { statusSuperseded: { eq: true } }
+        { not: { status: { eq: FULFILLED } } }
+      ]
+    }
+  ) {
+    nodes {
+      orderKey
+      status
+      syncedStatus
+      statusSuperseded
+      statusUpdatedAt
+      statusUpdatedBy
+    }
+  }
+}
+`,
+    variables: `{
+  "since": "2026-01-01T00:00:00Z"
+}`,
+  },
+  {
     query: `# One order by its key, and again by its global id, by
 # which Relay refetches an object.
 query OneOrder($orderKey: BigInt!, $id: ID!) {
@@ -145,6 +174,32 @@ query StatsByStatus {
         maximum
       }
     }
+    asOf
+  }
+}
+`,
+  },
+  {
+    query: `# A year by month and status, in one field. Orders can be
+# grouped by one or two values; "truncated" says whether
+# there are more groups than "first".
+query YearByMonthAndStatus {
+  orderGroups(
+    by: [ORDER_MONTH, STATUS]
+    filter: { orderDate: { gte: "1996-01-01", lt: "1997-01-01" } }
+    orderBy: { field: KEYS, direction: ASC }
+    first: 100
+  ) {
+    groups {
+      orderMonth
+      status
+      count
+      totalPrice {
+        sum
+        average
+      }
+    }
+    truncated
     asOf
   }
 }
