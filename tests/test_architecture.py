@@ -31,7 +31,7 @@ VIOLATIONS: dict[str, tuple[str, str | int]] = {
 # The tasks that run in the context of the code that starts them, and why. By their file and what they run.
 INHERITING: dict[tuple[str, str], str] = {
     ("changes/status_writer.py", "self._write"): "The writing of one request, and part of its log line.",
-    ("graphql/export/pages.py", "self._page"): "It is a page of one export, and ends with it.",
+    ("graphql/export/pages.py", "self._next_page"): "It is a page of one export, and ends with it.",
     ("graphql/sse.py", "anext"): "It ends with its request.",
     ("graphql/sse.py", "begun.wait"): "It ends with its request.",
     ("graphql/sse.py", "self._wait_to_stop"): "It ends with its request.",

@@ -33,7 +33,7 @@ WITH_README = (
     "tests",
 )
 
-_FILES = [*(f"{folder}/README.md".lstrip("/") for folder in WITH_README), "schema/CLIENTS.md"]
+_FILES = [*(f"{folder}/README.md".lstrip("/") for folder in WITH_README), "schema/CLIENTS.md", "schema/ASKING.md"]
 
 
 def _anchor(heading: str) -> str:

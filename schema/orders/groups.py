@@ -13,12 +13,14 @@ from schema.context import PageLimits
 from schema.errors import InputError, Reason
 from schema.orders.enums import OrderPriority, OrderStatus  # noqa: TC001 # as above
 from schema.orders.statistics import TotalPriceStats
+from schema.orders.types import ORDERS
 from schema.ports.groups import GroupKey, GroupRequest, GroupSort
 from schema.relay.pagination import given, page_size
 from schema.scalars import BigInt  # noqa: TC001 # as above
 from schema.tables.arguments import SortDirection
 from schema.tables.declaration import stored_values
 from schema.tables.fields import to_one
+from schema.tables.freshness import freshness_field
 from schema.tables.registry import ORDERS_NAME, REGISTERED
 
 if TYPE_CHECKING:
@@ -160,6 +162,7 @@ class OrderGroups:
     as_of: datetime = strawberry.field(
         description="When the orders were grouped. Without a filter, the groups are reused for a few seconds."
     )
+    freshness = freshness_field(ORDERS)
 
     @classmethod
     def of(cls, groups: Groups, by: Sequence[GroupKey]) -> OrderGroups:

@@ -114,7 +114,7 @@ def create_app(settings: Settings, draining: Draining, admission: Admission | No
         compression=compression,
         caching=Caching(settings.cache_seconds),
     )
-    exporter = Exporter(schema, gateway, fast=fast, cache=cache, limits=limits)
+    exporter = Exporter(schema, gateway, fast=fast, cache=cache, limits=limits, admission=admission)
     app = _Application(
         GRAPHQL_PATH,
         endpoint,

@@ -141,14 +141,14 @@ def _export(ours: Running) -> float:
 
 
 def _paged(ours: Running) -> float:
-    """The rows a second of pages, one after another, as far as a client has to look at them."""
+    """The rows a second of pages, one after another, for a client that parses them to find the cursor."""
     began, after, rows = time.perf_counter(), None, 0
     with httpx.Client(verify=NO_TLS) as client:
         for _ in range(_PAGES):
             body = {"query": _PAGE, "variables": {"after": after}}
-            text = client.post(f"{ours.url}/api/graphql", json=body).content
-            rows += text.count(b'"id":')
-            after = text[text.rindex(b'"endCursor":') :].split(b'"')[3].decode()
+            page = client.post(f"{ours.url}/api/graphql", json=body).json()["data"]["orders"]
+            rows += len(page["nodes"])
+            after = page["pageInfo"]["endCursor"]
     return rows / (time.perf_counter() - began)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -12,6 +13,7 @@ from strawberry.types.graphql import OperationType
 from schema.errors import ApiError
 from schema.plans.documents import Document
 from server.graphql.export.documents import read_valid
+from server.graphql.export.giving_way import GivingWay
 from server.graphql.export.operation import AFTER, FIRST, PAGE_INFO, ExportedOperation, text_of
 from server.graphql.request import RequestData
 from server.http.error_response import present_refusal
@@ -102,6 +104,7 @@ class Exporter:
         fast: answers planned operations; None if the fast path is off.
         cache: the cache of documents.
         limits: the limits of a document and the cost limit of an operation.
+        admission: admits all other operations, which exports give way to.
     """
 
     def __init__(
@@ -112,12 +115,14 @@ class Exporter:
         fast: FastPath | None,
         cache: DocumentCache,
         limits: DocumentLimits,
+        admission: Admission,
     ) -> None:
         self._schema = schema
         self._gateway = gateway
         self._fast = fast
         self._cache = cache
         self._limits = limits
+        self._way = GivingWay(admission)
         # Beside that of all other operations: with a slot of this one, an operation takes none of theirs.
         self._admission = Admission(MOST_EXPORTS, wait_seconds=_WAIT_SECONDS)
 
@@ -166,22 +171,25 @@ class Exporter:
         context = replace(context, tells_cost=False)
         after, left, sent = export.exported.after, export.exported.first, 0
 
-        def read() -> asyncio.Task[Page]:
+        def read(rest: float) -> asyncio.Task[tuple[Page, float]]:
             size = export.size if left is None else min(export.size, left)
-            return asyncio.create_task(self._page(export, context, size, after, sent), name="page of an export")
+            return asyncio.create_task(
+                self._next_page(export, context, size, after, sent, rest), name="page of an export"
+            )
 
-        reading = read()
+        reading = read(0.0)
         try:
-            while True:
-                page = await reading
-                sent, after = sent + page.length, page.end
-                left = None if left is None else left - page.length
-                over = not (page.more and page.length) or left == 0 or ends()
-                if not over:
-                    reading = read()
-                yield page
-                if over:
-                    return
+            with self._way:
+                while True:
+                    page, seconds = await reading
+                    sent, after = sent + page.length, page.end
+                    left = None if left is None else left - page.length
+                    over = not (page.more and page.length) or left == 0 or ends()
+                    if not over:
+                        reading = read(seconds)
+                    yield page
+                    if over:
+                        return
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -196,6 +204,15 @@ class Exporter:
         answer, _ = await self._gateway.execute(data, context, allowed=(OperationType.QUERY,))
         found = (answer.get("data") or {}).get(export.exported.key)
         return None if found is None else found["totalCount"]
+
+    async def _next_page(
+        self, export: Export, context: Context, size: int, after: str | None, before: int, seconds: float
+    ) -> tuple[Page, float]:
+        """A page, after a rest from the one before, which took so many seconds; and how many this one took."""
+        await self._way.rest(seconds)
+        began = time.monotonic()
+        page = await self._page(export, context, size, after, before)
+        return page, time.monotonic() - began
 
     async def _page(self, export: Export, context: Context, size: int, after: str | None, before: int) -> Page:
         """A page of so many rows after a cursor, which so many rows are before."""

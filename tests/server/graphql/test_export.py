@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from schema import DocumentCache, DocumentLimits, build_schema
+from server.graphql.export.giving_way import GivingWay
 from server.graphql.export.operation import AFTER, FIRST, PAGE_INFO
 from server.graphql.export.pages import Exporter, FailedError
 from server.graphql.request import RequestData
 from server.http.compression import Compression, Encoding
+from server.traffic.admission import Admission
+from tests.servers.process import until
 
 if TYPE_CHECKING:
     from tests.server.conftest import OpenStore
@@ -50,7 +53,8 @@ class Gateway:
 def exporter(gateway: Gateway) -> Exporter:
     """An exporter without the fast path."""
     limits = DocumentLimits()
-    return Exporter(build_schema(), gateway, fast=None, cache=DocumentCache(), limits=limits)  # type: ignore[arg-type] # it executes
+    admission = Admission(1, wait_seconds=1)
+    return Exporter(build_schema(), gateway, fast=None, cache=DocumentCache(), limits=limits, admission=admission)  # type: ignore[arg-type] # it executes
 
 
 async def turns() -> None:
@@ -76,6 +80,31 @@ async def test_one_page_is_read_while_another_is_being_sent_and_no_more(open_sto
     await turns()
     await pages.aclose()
     assert gateway.cancelled == 1
+
+
+async def test_an_export_rests_while_there_are_other_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than its page took, though never for long. Alone it does not rest."""
+    rests: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+
+    admission = Admission(1, wait_seconds=1)
+    slot = await admission.enter()
+    with GivingWay(admission) as way:
+        monkeypatch.setattr("server.graphql.export.giving_way.asyncio.sleep", sleep)
+        for seconds in (0.01, 60.0):
+            await way.rest(seconds)
+        assert rests[0] > 0.01
+        assert rests[0] < rests[1] < 1
+    monkeypatch.undo()
+    slot.leave()
+    with GivingWay(admission) as way:
+        assert not way.is_busy
+        slot = await admission.enter()
+        await until(lambda: way.is_busy)
+        slot.leave()
+        await until(lambda: not way.is_busy)
 
 
 async def test_the_rows_of_an_export_may_be_bounded(open_store: OpenStore) -> None:

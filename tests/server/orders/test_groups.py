@@ -124,6 +124,13 @@ CONDITIONS: Final = {
     "customerKey": (("in: [1, 2, 3, 4, 5]", "o_custkey BETWEEN 1 AND 5"), ("eq: 7", "o_custkey = 7")),
     "totalPrice": (('gte: "150000"', "o_totalprice >= 150000"),),
     "orderPriority": (("eq: URGENT", "o_orderpriority = '1-URGENT'"),),
+    "not": (
+        ("status: {eq: OPEN}", "status IS DISTINCT FROM 'O'"),
+        (
+            'or: [{status: {eq: PARTIAL}}, {clerk: {startsWith: "clerk a"}}]',
+            "NOT coalesce(status = 'P' OR o_clerk LIKE 'Clerk A%', false)",
+        ),
+    ),
     "orderKey": (("in: []", "false"), ("gte: 1000", "o_orderkey >= 1000")),
 }
 

@@ -84,15 +84,16 @@ async def test_it_is_of_the_table_that_is_read(
 async def test_it_is_beside_everything_that_is_read_of_orders(
     execute: Execute, open_store: OpenStore, graph: GraphTables
 ) -> None:
-    """Pages below another object, numbered pages, counts and statistics."""
+    """Pages below another object, numbered pages, counts, statistics and groups."""
     context = replace(open_store(tables=graph.tables)[1], freshness=Told())
     document = f"""{{
       ordersPage(pageSize: 1) {{ {SELECTED} }} orderCount {{ {SELECTED} }} orderStats {{ {SELECTED} }}
+      orderGroups(by: [STATUS]) {{ {SELECTED} }}
       customers(first: 1) {{ nodes {{ orders(first: 1) {{ {SELECTED} }} }} }}
     }}"""
     shown = {"freshness": SHOWN}
     assert (await execute(document, context=context))["data"] == {
-        **dict.fromkeys(("ordersPage", "orderCount", "orderStats"), shown),
+        **dict.fromkeys(("ordersPage", "orderCount", "orderStats", "orderGroups"), shown),
         "customers": {"nodes": [{"orders": shown}]},
     }
 
