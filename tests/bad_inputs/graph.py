@@ -54,7 +54,7 @@ def _relations(levels: int) -> dict[str, Any]:
     """Conditions on related rows within one another."""
     inner: dict[str, Any] = {}
     for level in range(levels):
-        inner = {"orders": {"some": inner}} if level % 2 != levels % 2 else {"customer": inner}
+        inner = {"orders": {"some": inner}} if level % 2 == levels % 2 else {"customer": inner}
     return inner
 
 
@@ -204,7 +204,7 @@ CASES: Final = (
             ),
             anything(
                 "x",
-                {"phone": {}},
+                {"city": {}},
                 {"name": {"like": "%"}},
                 {"marketSegment": {"eq": "building"}},
                 {"nationKey": {"eq": 2**31}},
