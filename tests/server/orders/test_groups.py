@@ -131,6 +131,10 @@ CONDITIONS: Final = {
             "NOT coalesce(status = 'P' OR o_clerk LIKE 'Clerk A%', false)",
         ),
     ),
+    "customer": (
+        ("marketSegment: {eq: BUILDING}", "segment = 'BUILDING'"),
+        ("customerKey: {gte: 5}", "o_custkey IN (SELECT c_custkey FROM odd.customer WHERE c_custkey >= 5)"),
+    ),
     "orderKey": (("in: []", "false"), ("gte: 1000", "o_orderkey >= 1000")),
 }
 
