@@ -159,6 +159,7 @@ class _FromOverlay(Source):
 
     def __init__(self, orders: Orders, overlay: sa.Table) -> None:
         super().__init__(ORDERS, orders.synced)
+        self.others = orders.others
         self._orders = orders
         self._changed = overlay.alias("changed")
 

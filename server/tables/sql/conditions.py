@@ -122,7 +122,8 @@ class _Writer(NamedTuple):
             sa.select(sa.literal_column("1"))
             .select_from(other.rows(columns_of(term.conditions)))
             .where(same, *(self.term(other, one) for one in term.conditions))
-            .correlate(source.synced)
+            # The source's row may come from several tables.
+            .correlate_except(other.synced)
         )
         # PostgreSQL does not pull up a subquery with an OFFSET. To fill a short page it might read all related rows.
         return sa.exists(found.offset(sa.literal_column("0")) if self.one_by_one else found)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Tree = tuple[dict[str, Any], str]
 CHANGES: Final = "related_changes"
 ORDERS: Final = "query($filter: OrderFilter) { orders(first: 1000, filter: $filter) { nodes { orderKey } totalCount } }"
+SORTED: Final = """
+query($filter: OrderFilter, $orderBy: [OrderOrder!]) {
+  orders(first: 1000, filter: $filter, orderBy: $orderBy) { nodes { orderKey } totalCount }
+}
+"""
 CUSTOMERS: Final = """
 query($filter: CustomerFilter) { customers(first: 1000, filter: $filter) { nodes { customerKey } totalCount } }
 """
@@ -49,7 +54,8 @@ class Rows:
 
 TABLES: Final = {
     "orders": Rows(
-        "(SELECT o.*, coalesce(c.status, o_orderstatus::text) AS status FROM {schema}.orders_synced o "
+        "(SELECT o.*, coalesce(c.status, o_orderstatus::text) AS status, coalesce(c.version, 0) AS version "
+        "FROM {schema}.orders_synced o "
         f"LEFT JOIN {CHANGES}.order_status c USING (o_orderkey)) orders",
         (
             ({"status": {"eq": "OPEN"}}, "status = 'O'"),
@@ -57,6 +63,7 @@ TABLES: Final = {
             ({"totalPrice": {"gte": "9.00"}}, "o_totalprice >= 9"),
             ({"orderKey": {"in": ["1", "3", "5", "33"]}}, "o_orderkey IN (1, 3, 5, 33)"),
             ({"customerKey": {"eq": "1"}}, "o_custkey = 1"),
+            ({"statusVersion": {"gte": 1}}, "version > 0"),
         ),
         {
             "customer": ("o_custkey", False, "customers", "c_custkey"),
@@ -228,3 +235,35 @@ async def test_customers_are_found_as_plain_sql_finds_them(
     page = (await answer_either_way(CUSTOMERS, context=context, filter=filter_))["data"]["customers"]
     assert [node["customerKey"] for node in page["nodes"]] == keys
     assert page["totalCount"] == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("related", "sql"),
+    [
+        ({"lineItems": {"some": {"lineNumber": {"eq": 2}}}}, "o_orderkey IN (SELECT l_orderkey FROM {lines})"),
+        ({"lineItems": {"none": {"lineNumber": {"eq": 2}}}}, "o_orderkey NOT IN (SELECT l_orderkey FROM {lines})"),
+        ({"customer": {"marketSegment": {"eq": "MACHINERY"}}}, "o_custkey IN (SELECT c_custkey FROM {customers})"),
+    ],
+)
+async def test_orders_that_were_changed_here_are_found_by_related_rows(
+    answer_either_way: Execute,
+    database: asyncpg.Connection,
+    graph_context: tuple[str, Context],
+    related: dict[str, Any],
+    sql: str,
+) -> None:
+    """Also where a page begins at the changes, because of its filter or its order: each order leads to its own rows."""
+    schema, context = graph_context
+    rows = sql.format(
+        lines=f"{schema}.lineitem_synced WHERE l_linenumber = 2",
+        customers=f"{schema}.customer_synced WHERE c_mktsegment = 'MACHINERY'",
+    )
+    for changed, clause in (({}, rows), ({"statusVersion": {"gte": 1}}, f"{rows} AND version > 0")):
+        keys = await expected(database, schema, "orders", "o_orderkey", clause)
+        for order_by in ({}, {"field": "STATUS_UPDATED_AT"}, {"field": "TOTAL_PRICE"}):
+            filter_ = {**related, **changed}
+            page = (await answer_either_way(SORTED, context=context, filter=filter_, orderBy=order_by))["data"][
+                "orders"
+            ]
+            assert sorted((node["orderKey"] for node in page["nodes"]), key=int) == keys
+            assert page["totalCount"] == len(keys)
