@@ -37,7 +37,7 @@ def nested(depth: int) -> list[Any]:
         {"a": "x" * MOST_CHARACTERS},
         {"a": ["x" * 1_000] * 1_000},
         {"a": [1] * (MOST_VALUES - 1)},
-        {"a": nested(MOST_DEPTH - 1)},
+        {"a": nested(MOST_DEPTH - 2)},
         {f"n{n}": n for n in range(MOST_NAMES)},
         # A thousand changes with all fields of each.
         {"input": {"changes": [{str(n): "n" * 1_000 for n in range(6)}] * 1_000, "mode": "ATOMIC", "key": ""}},
@@ -53,7 +53,7 @@ def test_every_legal_request_is_within_the_limits(variables: dict[str, Any] | No
     [
         ({"a": "x" * (MOST_CHARACTERS + 1)}, "variableCharacters", MOST_CHARACTERS),
         ({"a": ["x" * (MOST_CHARACTERS // 10)] * 11}, "variableCharacters", MOST_CHARACTERS),
-        ({"a": nested(MOST_DEPTH)}, "variableDepth", MOST_DEPTH),
+        ({"a": nested(MOST_DEPTH - 1)}, "variableDepth", MOST_DEPTH),
         ({"a": nested(5_000)}, "variableDepth", MOST_DEPTH),
         ({"a": [1] * MOST_VALUES}, "variableValues", MOST_VALUES),
         ({"a": [{}] * 5_000, "b": [[]] * 5_000}, "variableValues", MOST_VALUES),
