@@ -314,6 +314,8 @@ def test_trailer_fields_say_at_the_end_of_a_table_whether_rows_follow(server: Se
         ("{ orders { nodes { orderKey } edges { cursor } } }", "DOCUMENT_INVALID", ["orders"]),
         ("mutation { clearOrderStatus(input: {orderKey: 1}) { change { version } } }", "DOCUMENT_INVALID", None),
         ("subscription { orderStatusChanged { orderKey } }", "DOCUMENT_INVALID", None),
+        ("query($_exportFirst: Int) { orders(first: $_exportFirst) { nodes { id } } }", "DOCUMENT_INVALID", None),
+        ("{ orders { _exportPageInfo: nodes { orderKey } } }", "DOCUMENT_INVALID", ["orders"]),
         ("{ orders(last: 5) { nodes { orderKey } } }", "PAGE_ARGUMENTS_CONFLICT", ["orders"]),
         ('{ o: orders(before: "x") { nodes { orderKey } } }', "PAGE_ARGUMENTS_CONFLICT", ["o"]),
         ("{ orders(first: -1) { nodes { orderKey } } }", "PAGE_SIZE_INVALID", ["orders"]),
