@@ -7,22 +7,18 @@ here, and statements are written so that PostgreSQL follows it. A price then kno
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schema.ports.statistics import place_of
-from schema.ports.unchanged import match_only_changed, matches_unchanged
-from schema.ports.values import AnyOf, Condition, Not, OfRelated, Operator, columns_in, related_in
+from schema.ports.shares import OF_PARENT, may_match_none, related_to_one, share_among_changed, share_of
+from schema.ports.unchanged import match_only_changed
+from schema.ports.values import Condition, OfRelated, Operator, columns_in, related_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from schema.ports.columns import Column
-    from schema.ports.statistics import Spread, TableStatistics
+    from schema.ports.statistics import TableStatistics
     from schema.ports.values import Conditions, Ordering, Term
 
 # Microseconds for a row: one after the other in the table or in the order of the keys, in which most tables are
@@ -44,27 +40,14 @@ _ENDS: Final = 2
 _PLANNED: Final = 700.0
 # If there may be no row that matches, a walk has to be expected to be so many times as fast as reading all of them.
 _CAUTION: Final = 10
-# If conditions leave out all but this share of the rows, there may be none.
-_FEW: Final = 0.1
 # Reading all of them takes no time worth deciding about.
 _SOON: Final = 40_000.0
-_EQUALITIES: Final = frozenset({Operator.EQ, Operator.IN})
-_INEQUALITIES: Final = frozenset({Operator.NE, Operator.NOT_IN})
 # The operators whose rows are side by side in an index. A list is several such stretches.
 _STRETCHES: Final = frozenset({Operator.EQ, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE, Operator.STARTS_WITH})
 _INDEXABLE: Final = _STRETCHES | {Operator.IN}
-# Whether a text matches another one, by the operator.
-_TEXTS: Final[Mapping[Operator, Callable[[str, str], bool]]] = {
-    Operator.STARTS_WITH: str.startswith,
-    Operator.STARTS_WITH_IN_ANY_CASE: lambda text, part: text.lower().startswith(part.lower()),
-    Operator.CONTAINS: str.__contains__,
-    Operator.CONTAINS_IN_ANY_CASE: lambda text, part: part.lower() in text.lower(),
-}
 # The texts that an index of trigrams finds, if there are three letters or digits side by side.
 _FOUND_BY_TRIGRAMS: Final = frozenset({Operator.CONTAINS_IN_ANY_CASE, Operator.STARTS_WITH_IN_ANY_CASE})
 _TRIGRAM: Final = re.compile("[A-Za-z0-9]{3}")
-# The value that a parent has. Nobody knows it before the parent is read.
-_OF_PARENT: Final = object()
 
 
 class Way(Enum):
@@ -128,12 +111,12 @@ def _way_of_all(
     ):
         return Found(Way.SORTED, sorted_)
     # All rows within the bounds in the index; and those until the page is full, if no column depends on another.
-    all_ = known.rows * _share(bounds, known)
-    expected = min(all_, (skipped + size + 1) / max(_share(others, known), 1 / known.rows))
-    each = pace + (_PROBED * _share(plain, known) if len(plain) < len(others) else 0.0)
-    each += sum(_FETCHED * _related_to_one(related, known) for related in related_in(others))
+    all_ = known.rows * share_of(bounds, known)
+    expected = min(all_, (skipped + size + 1) / max(share_of(others, known), 1 / known.rows))
+    each = pace + (_PROBED * share_of(plain, known) if len(plain) < len(others) else 0.0)
+    each += sum(_FETCHED * related_to_one(related, known) for related in related_in(others))
     passed = planned + tied + expected * each
-    if not _may_match_none(others, known):
+    if not may_match_none(others, known):
         return Found(Way.PASSING, passed) if passed < sorted_ else Found(Way.SORTED, sorted_)
     if sorted_ <= max(_SOON, _CAUTION * passed):
         return Found(Way.SORTED, sorted_)
@@ -176,12 +159,12 @@ def _way_within(within: Column, conditions: Conditions, ordering: Ordering, know
         return Found(Way.SERVED, 0.0)
     # Along an index of another order PostgreSQL might pass the rows of all other parents, and for each parent again.
     way = Way.SERVED if ordering.by_key else Way.SORTED
-    return Found(way, _read((Condition(within, Operator.EQ, _OF_PARENT), *conditions), known))
+    return Found(way, _read((Condition(within, Operator.EQ, OF_PARENT), *conditions), known))
 
 
 def time_of_count_within(within: Column, conditions: Conditions, known: TableStatistics) -> float:
     """The microseconds for counting the rows of one parent that match."""
-    of_parent = Condition(within, Operator.EQ, _OF_PARENT)
+    of_parent = Condition(within, Operator.EQ, OF_PARENT)
     if conditions or not known.has_index(within):
         return _read((of_parent, *conditions), known)
     return known.rows * known.spread(within).of_any * _COUNTED
@@ -190,8 +173,8 @@ def time_of_count_within(within: Column, conditions: Conditions, known: TableSta
 def time_of_count(conditions: Conditions, known: TableStatistics, *, statistics: bool) -> float:
     """The microseconds for counting the rows that match, or for their statistics."""
     plain = _plain(conditions)
-    joined = known.rows * _share(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
-    aggregated = known.rows * _share(conditions, known) * _AGGREGATED if statistics else 0.0
+    joined = known.rows * share_of(plain, known) * _JOINED if len(plain) < len(conditions) else 0.0
+    aggregated = known.rows * share_of(conditions, known) * _AGGREGATED if statistics else 0.0
     read = _read(plain, known) + joined
     if match_only_changed(conditions):
         read = min(read, _read_changed(conditions, known))
@@ -210,7 +193,7 @@ def time_of_groups(
         merged: whether rows are grouped by a merged value.
         looked_up: whether they are grouped by a value of the row of another table that each leads to.
     """
-    matching = known.rows * _share(conditions, known)
+    matching = known.rows * share_of(conditions, known)
     each = _JOINED * merged + _LOOKED_UP * looked_up
     return time_of_count(conditions, known, statistics=True) + matching * each + min(matching, groups) * _GROUPED
 
@@ -245,11 +228,11 @@ def _read(conditions: Conditions, known: TableStatistics) -> float:
     read, rows = known.rows * _SCANNED, float(known.rows)
     stretches = [_on(column, plain) for column in columns_in(plain) if known.has_index(column)]
     for found in (*filter(None, stretches), *((term,) for term in plain if _has_index(term, known))):
-        matching = known.rows * _share(found, known)
+        matching = known.rows * share_of(found, known)
         time = matching * _FETCHED + sum(_found(related, known) for related in related_in(found))
         read, rows = min((read, rows), (time, matching))
     checked = sum(_checked(related, rows, known) for related in related_in(plain))
-    return read + checked + (known.rows * _share(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
+    return read + checked + (known.rows * share_of(plain, known) * _PROBED if len(plain) < len(conditions) else 0.0)
 
 
 def _has_index(term: Term, known: TableStatistics) -> bool:
@@ -261,117 +244,19 @@ def _has_index(term: Term, known: TableStatistics) -> bool:
     return term.column in known.texts and bool(_TRIGRAM.search(str(term.value)))
 
 
-def _related_to_one(term: OfRelated, known: TableStatistics) -> float:
-    """About how many rows of the other table belong to one row."""
-    return known.others(term.table).rows / max(1, known.rows) if term.many else 1.0
-
-
 def _found(term: OfRelated, known: TableStatistics) -> float:
     """The microseconds for finding the rows of the other table that match, and looking up what each belongs to."""
     other = known.others(term.table)
-    return _read(term.conditions, other) + other.rows * _share(term.conditions, other) * _FETCHED
+    return _read(term.conditions, other) + other.rows * share_of(term.conditions, other) * _FETCHED
 
 
 def _checked(term: OfRelated, rows: float, known: TableStatistics) -> float:
     """The microseconds for checking so many rows: each by itself, or after reading what matches in the other table."""
     other = known.others(term.table)
     by_all = _read(term.conditions, other) + rows * _JOINED
-    return min(by_all, rows * _related_to_one(term, known) * _FETCHED) if other.has_index(term.there) else by_all
+    return min(by_all, rows * related_to_one(term, known) * _FETCHED) if other.has_index(term.there) else by_all
 
 
 def _read_changed(conditions: Conditions, known: TableStatistics) -> float:
     """The microseconds for looking through the overlay, and for reading the rows whose changes match."""
-    return known.changed * (_SCANNED + _share_of_compared(_of_changes(conditions), known) * _FETCHED)
-
-
-def _of_changes(conditions: Conditions) -> list[Condition]:
-    """The comparisons of columns that only changes give a value."""
-    return [term for term in conditions if isinstance(term, Condition) and term.column.unchanged is not None]
-
-
-def _share(conditions: Conditions, known: TableStatistics) -> float:
-    """About the share of the rows that match, if their columns do not depend on one another."""
-    of_changes = _of_changes(conditions)
-    others = [term for term in conditions if isinstance(term, Condition) and term.column.unchanged is None]
-    share = _share_of_compared(others, known)
-    if of_changes:
-        changed = min(1.0, known.changed / known.rows) if known.rows else 0.0
-        among = changed * _share_of_compared(of_changes, known)
-        share *= among + (1.0 - changed if all(map(matches_unchanged, of_changes)) else 0.0)
-    return share * math.prod(_share_of(term, known) for term in conditions if not isinstance(term, Condition))
-
-
-def _share_of_compared(compared: Sequence[Condition], known: TableStatistics) -> float:
-    columns = {condition.column for condition in compared}
-    return math.prod(
-        _share_of_column([one for one in compared if one.column is column], known.spread(column)) for column in columns
-    )
-
-
-def _share_of(term: AnyOf | Not | OfRelated, known: TableStatistics) -> float:
-    if isinstance(term, Not):
-        return 1.0 - _share(term.conditions, known)
-    if isinstance(term, OfRelated):
-        return min(1.0, _share(term.conditions, known.others(term.table)) * _related_to_one(term, known))
-    return min(1.0, sum(_share(alternative, known) for alternative in term.alternatives))
-
-
-def _share_of_column(conditions: Sequence[Condition], spread: Spread) -> float:
-    share, low, high = 1.0, -math.inf, math.inf
-    for condition in conditions:
-        operator, value = condition.operator, condition.value
-        if value is _OF_PARENT:
-            share = min(share, spread.of_any)
-        elif operator in _EQUALITIES:
-            share = min(share, spread.share_of(_values(condition)))
-        elif operator in _INEQUALITIES:
-            # If nothing is known of the values, all may be others.
-            share = min(share, max(0.0, 1.0 - spread.share_of(_values(condition))) if spread.common else 1.0)
-        elif operator is Operator.IS_NULL:
-            share = 0.0
-        elif (matches := _TEXTS.get(operator)) is not None:
-            share = min(share, spread.of_texts(partial(_matches, matches, str(value))))
-        elif (place := place_of(condition.column, value)) is None:
-            continue
-        elif operator in {Operator.GT, Operator.GTE}:
-            low = max(low, place)
-        else:
-            high = min(high, place)
-    if low > high:
-        return 0.0
-    return share if low == -math.inf and high == math.inf else min(share, spread.between(low, high))
-
-
-def _matches(compared: Callable[[str, str], bool], part: str, text: str) -> bool:
-    return compared(text, part)
-
-
-def _may_match_none(conditions: Conditions, known: TableStatistics) -> bool:
-    """Whether the statistics cannot tell that any row matches: no value is common, or a range is within one part."""
-    compared = [term for term in conditions if isinstance(term, Condition)]
-    for column in {condition.column for condition in compared}:
-        spread, parts = known.spread(column), [one for one in compared if one.column is column]
-        if column.unchanged is not None:
-            if not all(map(matches_unchanged, parts)):
-                return True
-            continue
-        values = [_values(one) for one in parts if one.operator in _EQUALITIES]
-        if not all(spread.knows(some) for some in values):
-            return True
-        least = _FEW if all(one.operator in _INEQUALITIES for one in parts) else spread.part
-        if not values and _share_of_column(parts, spread) <= least:
-            return True
-    return any(_term_may_match_none(term, known) for term in conditions if not isinstance(term, Condition))
-
-
-def _term_may_match_none(term: AnyOf | Not | OfRelated, known: TableStatistics) -> bool:
-    if isinstance(term, OfRelated):
-        return _may_match_none(term.conditions, known.others(term.table))
-    if isinstance(term, Not):
-        # Nothing is known of the rows that are left, unless there are many.
-        return 1.0 - _share(term.conditions, known) <= _FEW
-    return all(_may_match_none(alternative, known) for alternative in term.alternatives)
-
-
-def _values(condition: Condition) -> Sequence[object]:
-    return condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    return known.changed * (_SCANNED + share_among_changed(conditions, known) * _FETCHED)

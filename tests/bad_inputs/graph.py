@@ -10,6 +10,7 @@ from tests.bad_inputs.case import Case, Expected, Sent, ask, fine, partly, refus
 from tests.bad_inputs.cursors import BY_KEY
 from tests.support.values import anything
 
+_TOO_LONG: Final = partly({"customers": None}, "VALUE_INVALID")
 _DOCUMENT_INVALID: Final = refused(400, "DOCUMENT_INVALID")
 _VARIABLES_INVALID: Final = refused(400, "VARIABLES_INVALID")
 _LINES: Final = "line_items.order_key.order_key+"
@@ -54,7 +55,7 @@ def _relations(levels: int) -> dict[str, Any]:
     """Conditions on related rows within one another."""
     inner: dict[str, Any] = {}
     for level in range(levels):
-        inner = {"orders": {"some": inner}} if level % 2 != levels % 2 else {"customer": inner}
+        inner = {"orders": {"some": inner}} if level % 2 == levels % 2 else {"customer": inner}
     return inner
 
 
@@ -204,7 +205,7 @@ CASES: Final = (
             ),
             anything(
                 "x",
-                {"phone": {}},
+                {"city": {}},
                 {"name": {"like": "%"}},
                 {"marketSegment": {"eq": "building"}},
                 {"nationKey": {"eq": 2**31}},
@@ -213,7 +214,10 @@ CASES: Final = (
             strict=True,
         )
     ),
-    *(Case(f"prefix-{name}", _prefix(text), _none()) for name, text in _PREFIXES.items()),
+    *(
+        Case(f"prefix-{name}", _prefix(text), _none() if len(text) <= 1_000 else _TOO_LONG)
+        for name, text in _PREFIXES.items()
+    ),
     Case("prefix-nul", _prefix("a\0"), partly({"customers": None}, "VALUE_INVALID")),
     Case("prefix-of-a-megabyte", _prefix("x" * 1_000_000), refused(400, "LIMIT_EXCEEDED", limit="variableCharacters")),
     Case(

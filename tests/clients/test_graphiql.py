@@ -31,6 +31,8 @@ def test_the_home_page_is_graphiql(visit: Any) -> None:
     assert visit["tabs"] == [
         "OrdersPage",
         "MostExpensiveOrders",
+        "ChangedLately",
+        "ChangedLast",
         "OneOrder",
         "OrderDetails",
         "StatsByStatus",

@@ -10,7 +10,7 @@ from graphql import get_operation_ast, parse
 
 from schema import build_schema
 from schema.errors import LimitError, Reason
-from schema.limits.variables import MOST_CHARACTERS, MOST_NAMES, MOST_VALUES, check_variables
+from schema.limits.variables import MOST_CHARACTERS, MOST_DEPTH, MOST_NAMES, MOST_VALUES, check_variables
 from schema.plans.arguments import UnplannedError, Variables
 from schema.tables.arguments import MAX_LIST_VALUES
 from tests.support.calibration import hold
@@ -37,7 +37,7 @@ def nested(depth: int) -> list[Any]:
         {"a": "x" * MOST_CHARACTERS},
         {"a": ["x" * 1_000] * 1_000},
         {"a": [1] * (MOST_VALUES - 1)},
-        {"a": nested(5_000)},
+        {"a": nested(MOST_DEPTH - 2)},
         {f"n{n}": n for n in range(MOST_NAMES)},
         # A thousand changes with all fields of each.
         {"input": {"changes": [{str(n): "n" * 1_000 for n in range(6)}] * 1_000, "mode": "ATOMIC", "key": ""}},
@@ -53,6 +53,8 @@ def test_every_legal_request_is_within_the_limits(variables: dict[str, Any] | No
     [
         ({"a": "x" * (MOST_CHARACTERS + 1)}, "variableCharacters", MOST_CHARACTERS),
         ({"a": ["x" * (MOST_CHARACTERS // 10)] * 11}, "variableCharacters", MOST_CHARACTERS),
+        ({"a": nested(MOST_DEPTH - 1)}, "variableDepth", MOST_DEPTH),
+        ({"a": nested(5_000)}, "variableDepth", MOST_DEPTH),
         ({"a": [1] * MOST_VALUES}, "variableValues", MOST_VALUES),
         ({"a": [{}] * 5_000, "b": [[]] * 5_000}, "variableValues", MOST_VALUES),
         ({"a": [{str(n): n for n in range(MOST_NAMES)}] * 40}, "variableValues", MOST_VALUES),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schema.graph import TABLES
 from schema.ports.columns import Column, Kind, Relation, Table
+from schema.ports.statistics import Spread, TableStatistics
+from schema.ports.values import Condition, Operator
+from schema.ports.ways import time_of_count
 from schema.tables import indexes
-from schema.tables.indexes import indexes_of
+from schema.tables.indexes import indexes_of, text_indexes_of
 from schema.tables.registry import ORDERS_NAME, REGISTERED
 
 if TYPE_CHECKING:
     import pytest
 
 ORDERS = REGISTERED[ORDERS_NAME].table
+# A thousand clerks, of which a hundred are known.
+RARE = Spread(each=0.001, texts=[f"Clerk#{number:09}" for number in range(0, 1_000, 10)])
 OF_ORDERS = {
     "by_key": ["o_orderkey"],
     "by_date": ["o_orderdate", "o_orderkey"],
@@ -69,3 +75,27 @@ def test_two_columns_with_the_same_last_word_have_indexes_of_different_names(mon
         "visits", "Visit", dict, (key, first, second), (key,), "visit", relations, {}, (key, first, second), ()
     )
     assert needed(visits)["visits"].keys() == {"by_key", "by_date", "by_end_date"}
+
+
+def test_texts_of_filters_have_indexes_of_their_trigrams_if_they_are_asked_for() -> None:
+    """Of what is stored, and is not one of a few values. No page needs them, so `indexes_of` has none."""
+    found = {
+        (one.table.name, column.name) for one in text_indexes_of([ORDERS, *TABLES.values()]) for column in one.columns
+    }
+    assert {("orders", "clerk"), ("orders", "comment"), ("customers", "name")} <= found
+    assert not {name for _, name in found} & {"status", "order_priority", "market_segment", "status_updated_by"}
+    assert not any(one.of_trigrams for one in indexes_of([ORDERS, *TABLES.values()]))
+
+
+def test_an_index_of_trigrams_makes_a_search_for_three_letters_cheap() -> None:
+    """Two letters are looked for in all rows, and so are capital letters as they are."""
+    indexed = TableStatistics(1_500_000, texts=frozenset({ORDERS["clerk"]}), spreads={ORDERS["clerk"]: RARE})
+    plain = replace(indexed, texts=frozenset())
+
+    def time(operator: Operator, text: str, known: TableStatistics) -> float:
+        return time_of_count((Condition(ORDERS["clerk"], operator, text),), known, statistics=False)
+
+    whole = time(Operator.CONTAINS_IN_ANY_CASE, "000123", plain)
+    assert time(Operator.CONTAINS_IN_ANY_CASE, "000123", indexed) < whole / 4
+    assert time(Operator.CONTAINS_IN_ANY_CASE, "#1", indexed) == whole
+    assert time(Operator.CONTAINS, "000123", indexed) == whole

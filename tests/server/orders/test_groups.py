@@ -82,13 +82,14 @@ class Key:
     sort: str
 
 
-STATUSES: Final = "CASE status WHEN 'O' THEN {} WHEN 'F' THEN {} WHEN 'P' THEN {} END"
+# Statuses that are not in the schema are one group, with those that are missing.
+KNOWN: Final = "CASE WHEN status IN ('O', 'F', 'P') THEN status END"
 KEYS: Final = {
     "STATUS": Key(
         "status",
-        "status",
-        STATUSES.format("'OPEN'", "'FULFILLED'", "'PARTIAL'"),
-        f'{STATUSES.format(1, 2, 3)}, status COLLATE "C"',
+        KNOWN,
+        f"CASE {KNOWN} WHEN 'O' THEN 'OPEN' WHEN 'F' THEN 'FULFILLED' WHEN 'P' THEN 'PARTIAL' END",
+        f"CASE {KNOWN} WHEN 'O' THEN 1 WHEN 'F' THEN 2 WHEN 'P' THEN 3 END",
     ),
     "PRIORITY": Key(
         "priority",
@@ -130,6 +131,10 @@ CONDITIONS: Final = {
             'or: [{status: {eq: PARTIAL}}, {clerk: {startsWith: "clerk a"}}]',
             "NOT coalesce(status = 'P' OR o_clerk LIKE 'Clerk A%', false)",
         ),
+    ),
+    "customer": (
+        ("marketSegment: {eq: BUILDING}", "segment = 'BUILDING'"),
+        ("customerKey: {gte: 5}", "o_custkey IN (SELECT c_custkey FROM odd.customer WHERE c_custkey >= 5)"),
     ),
     "orderKey": (("in: []", "false"), ("gte: 1000", "o_orderkey >= 1000")),
 }

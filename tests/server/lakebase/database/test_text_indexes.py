@@ -10,14 +10,22 @@ import asyncpg
 import pytest
 
 from schema.orders.types import ORDERS
+from schema.ports.values import Condition, Operator, PageRequest
+from schema.ports.ways import Way
 from schema.tables.registry import REGISTERED
 from server.lakebase.database.indexes import TableIndexes
 from server.lakebase.database.inspection import Postgres, TableLocation
 from server.lakebase.database.trigrams import CREATE_EXTENSION, NoTrigramsError
 from server.local.cluster import Cluster
 from server.settings import Settings
+from server.tables.catalog.synced_table import Definition, SyncedTable
 from server.tables.measuring.sql_statistics import measure
+from server.tables.sql.conditions import values_of
+from server.tables.sql.pages import page_of
+from server.tables.sql.shape import Shape
 from tests.server.conftest import engines_of, patient_settings
+from tests.server.plans import explain, scans
+from tests.support.orderings import ordering_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -102,9 +110,16 @@ async def test_texts_are_indexed_once_with_the_extension(installed: Cluster, con
     assert "orders_synced_text_of_clerk" in built
     assert await tables.build(_TABLE, report, text=True) == []
     assert {one.name for one in await tables.found(_TABLE)} == built
+    # The table is small.
     await connection.execute("ANALYZE orders_synced; SET enable_seqscan = off")
-    plan = await connection.fetch("EXPLAIN SELECT FROM orders_synced WHERE lower(o_clerk) LIKE lower('%RK#19%')")
-    assert any("orders_synced_text_of_clerk" in line[0] for line in plan)
+    conditions = (Condition(ORDERS["clerk"], Operator.CONTAINS_IN_ANY_CASE, "RK#19"),)
+    request = PageRequest(ordering_by(ORDERS, ORDERS["order_key"]), conditions, 50)
+    async with engines_of(patient_settings(installed.url)) as engines, engines.pages.connect() as reading:
+        orders = await SyncedTable(Definition(ORDERS, "public.orders_synced")).resolve(reading)
+    statement = page_of(orders, Shape.of(request, Way.SORTED), ORDERS.columns[:1])
+    plan = await explain(connection, statement, "force_custom_plan", values_of(request))
+    assert "orders_synced_text_of_clerk" in {node.get("Index Name") for node in scans(plan)}
+    assert plan["Actual Rows"] == 51
 
 
 async def test_a_sync_keeps_the_indexes_of_texts(installed: Cluster, connection: asyncpg.Connection) -> None:
