@@ -15,6 +15,7 @@ from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.settings import Settings
+from server.tables.catalog.served import ServedTables, TableBesideOthers
 from server.tables.sql.shape import Shape
 from tests.server.tables.conftest import UNUSUAL, USUAL
 from tests.servers.graph_tables import orders_of, served
@@ -278,3 +279,9 @@ async def test_orders_that_were_changed_here_are_found_by_related_rows(
             ]
             assert sorted((node["orderKey"] for node in page["nodes"]), key=int) == keys
             assert page["totalCount"] == len(keys)
+
+
+@pytest.mark.parametrize(("name", "word"), [("orders", "`orderKey`"), ("customers", "`customerKey`")])
+def test_a_timeout_by_related_rows_names_the_conditions_that_an_index_backs(name: str, word: str) -> None:
+    """Those of the table that is listed: they leave fewer rows to look up others for."""
+    assert word in TableBesideOthers(ServedTables({}), name).named.to_narrow()
