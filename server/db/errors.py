@@ -59,7 +59,7 @@ class TableNamed(NamedTuple):
 
     words: str
     reason: Reason
-    # The table's name in settings; None if there are several.
+    # The table whose conditions narrow the statement; None if there are several.
     name: str | None
 
     @classmethod

@@ -19,7 +19,8 @@ CSV: Final = "text/csv"
 # The values of the parameter `format`, which a link can have where a client sends `Accept`.
 NAMES: Final = {"ndjson": NDJSON, "csv": CSV}
 # A spreadsheet takes a text that begins so for a formula, and runs it (CWE-1236).
-_FORMULAS: Final = frozenset("=+-@\t\r")
+# The last four are the wide forms of the first ones, which some spreadsheets take for these.
+_FORMULAS: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _DEFUSED: Final = "'"
 
 

@@ -139,6 +139,7 @@ class ExportedOperation:
         if not isinstance(values, VariableValues):
             raise RefusedError(values, of_values=True)
         self._values = values
+        self._check_names()
         self._key, self._root, self._type = self._connection()
         self._list_key, self._rows = self._list()
 
@@ -184,6 +185,16 @@ class ExportedOperation:
         type_ = get_named_type(self._type.fields[self._rows[0].node.name.value].type)
         return [*self._cells(type_, self._rows, (), "", path)]
 
+    def _check_names(self) -> None:
+        """Check that no variable has a name that the export adds."""
+        for definition in self._operation.variable_definitions or ():
+            if definition.variable.name.value in {FIRST, AFTER}:
+                _refuse(
+                    f"The export itself has a variable `${definition.variable.name.value}`: choose another name.",
+                    [definition],
+                    [],
+                )
+
     def _connection(self) -> tuple[str, _Group, GraphQLObjectType]:
         query = self._schema.query_type
         if query is None:
@@ -207,6 +218,8 @@ class ExportedOperation:
             nodes = [group[0].node for group in lists.values()] or [self._root[0].node]
             _refuse("An export takes either `nodes` or `edges`, once.", nodes, [self._key])
         ((key, group),) = lists.items()
+        if key == PAGE_INFO:
+            _refuse(f"The export itself has a field `{PAGE_INFO}`: choose another alias.", [group[0].node], [self._key])
         return key, group
 
     def _below(self, type_: GraphQLObjectType, group: _Group) -> dict[str, _Group]:

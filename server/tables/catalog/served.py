@@ -92,9 +92,9 @@ class TableBesideOthers:
         name: the name of the table.
     """
 
-    named = TABLES_NAMED
-
     def __init__(self, tables: ServedTables, name: str) -> None:
+        # Its own conditions narrow what a statement reads.
+        self.named = TABLES_NAMED._replace(name=name)
         self._tables = tables
         self._name = name
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 ORDERS: Final = 2_500
 # Orders whose texts a spreadsheet would run, whose customer is missing, and one that does not fit the schema.
-FORMULAS: Final = {1: "=1+1", 2: "+1", 3: "-1", 4: "@a", 5: "\tx", 6: "\rx", 7: 'a "b", c\nd', 8: "'x", 9: ""}
+FORMULAS: Final = {
+    **dict(enumerate(("=1+1", "+1", "-1", "@a", "\tx", "\rx", 'a "b", c\nd', "'x", ""), 1)),
+    **dict(enumerate(("\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20a"), 10)),
+}
 BAD: Final = 1_700
 TABLES: Final = f"""
 DROP SCHEMA IF EXISTS exporting CASCADE;
@@ -189,7 +192,11 @@ def test_csv_has_a_header_the_values_of_relations_to_one_and_no_formulas(server:
     assert header == ["cursor", "orderKey", "clerk", "customer.name", "customer.accountBalance"]
     assert len(rows) == ORDERS
     found = {int(row[1]): row for row in rows}
-    shown = {key: text if text[:1] not in {*"=+-@\t\r"} else f"'{text}" for key, text in FORMULAS.items() if text}
+    shown = {
+        key: text if text[:1] not in {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"} else f"'{text}"
+        for key, text in FORMULAS.items()
+        if text
+    }
     assert {key: found[key][2] for key in shown} == shown
     assert found[1][3:] == ["'=Ann 1", "-5.50"]
     assert found[3][3:] == ["", ""]
@@ -314,6 +321,8 @@ def test_trailer_fields_say_at_the_end_of_a_table_whether_rows_follow(server: Se
         ("{ orders { nodes { orderKey } edges { cursor } } }", "DOCUMENT_INVALID", ["orders"]),
         ("mutation { clearOrderStatus(input: {orderKey: 1}) { change { version } } }", "DOCUMENT_INVALID", None),
         ("subscription { orderStatusChanged { orderKey } }", "DOCUMENT_INVALID", None),
+        ("query($_exportFirst: Int) { orders(first: $_exportFirst) { nodes { id } } }", "DOCUMENT_INVALID", None),
+        ("{ orders { _exportPageInfo: nodes { orderKey } } }", "DOCUMENT_INVALID", ["orders"]),
         ("{ orders(last: 5) { nodes { orderKey } } }", "PAGE_ARGUMENTS_CONFLICT", ["orders"]),
         ('{ o: orders(before: "x") { nodes { orderKey } } }', "PAGE_ARGUMENTS_CONFLICT", ["o"]),
         ("{ orders(first: -1) { nodes { orderKey } } }", "PAGE_SIZE_INVALID", ["orders"]),

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schema.ports.ways import Way
 from schema.tables.conditions import MAX_RELATED
 from server.db.database import UrlDatabase
 from server.db.engine import create_migration_engine
 from server.db.migrate import Migrations
 from server.settings import Settings
+from server.tables.catalog.served import ServedTables, TableBesideOthers
+from server.tables.sql.shape import Shape
 from tests.server.tables.conftest import UNUSUAL, USUAL
 from tests.servers.graph_tables import orders_of, served
 from tests.support.examples import examples
@@ -248,17 +251,26 @@ async def test_customers_are_found_as_plain_sql_finds_them(
 async def test_orders_that_were_changed_here_are_found_by_related_rows(
     answer_either_way: Execute,
     database: asyncpg.Connection,
-    graph_context: tuple[str, Context],
+    open_store: OpenStore,
+    graphs: tuple[str, ...],
+    changes: str,
     related: dict[str, Any],
     sql: str,
 ) -> None:
     """Also where a page begins at the changes, because of its filter or its order: each order leads to its own rows."""
-    schema, context = graph_context
+    schema = graphs[0]
+    store, context = open_store(orders_of(schema), tables=served(schema), app_schema=changes)
     rows = sql.format(
         lines=f"{schema}.lineitem_synced WHERE l_linenumber = 2",
         customers=f"{schema}.customer_synced WHERE c_mktsegment = 'MACHINERY'",
     )
-    for changed, clause in (({}, rows), ({"statusVersion": {"gte": 1}}, f"{rows} AND version > 0")):
+    for way, changed, clause in (
+        (Way.PASSING, {}, rows),
+        (Way.SORTED, {}, rows),
+        (Way.CHANGED, {"statusVersion": {"gte": 1}}, f"{rows} AND version > 0"),
+    ):
+        # An instance has no such attribute of its own.
+        store.__dict__["shape"] = lambda request, way=way, **_skipped: Shape.of(request, way)
         keys = await expected(database, schema, "orders", "o_orderkey", clause)
         for order_by in ({}, {"field": "STATUS_UPDATED_AT"}, {"field": "TOTAL_PRICE"}):
             filter_ = {**related, **changed}
@@ -267,3 +279,9 @@ async def test_orders_that_were_changed_here_are_found_by_related_rows(
             ]
             assert sorted((node["orderKey"] for node in page["nodes"]), key=int) == keys
             assert page["totalCount"] == len(keys)
+
+
+@pytest.mark.parametrize(("name", "word"), [("orders", "`orderKey`"), ("customers", "`customerKey`")])
+def test_a_timeout_by_related_rows_names_the_conditions_that_an_index_backs(name: str, word: str) -> None:
+    """Those of the table that is listed: they leave fewer rows to look up others for."""
+    assert word in TableBesideOthers(ServedTables({}), name).named.to_narrow()
