@@ -232,31 +232,6 @@ query YearByMonthAndStatus {
 `,
   },
   {
-    tables: ["customers", "line_items"],
-    query: `# Filters reach related rows, and an export takes all
-# that match home: open this server's address with
-# /api/graphql/export?format=csv&query=... and this text,
-# or POST it as you POST queries. Here it is one page.
-query OpenOrdersOfAFewCustomers {
-  orders(
-    filter: {
-      status: { eq: OPEN }
-      customer: { customerKey: { in: [1, 2, 4, 5] } }
-      lineItems: { none: { shipMode: { eq: AIR } } }
-    }
-  ) {
-    nodes {
-      orderKey
-      totalPrice
-      customer {
-        name
-      }
-    }
-  }
-}
-`,
-  },
-  {
     query: `# How old the synced rows of a page are. Without a
 # Lakebase the freshness is null. Select it alone (here
 # as "now"), and the database sleeps on.
