@@ -105,7 +105,7 @@ async def test_the_process_answers_as_graphql_core_does(
     unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
     settings: dict[str, Any] = {**_AS_APPLICATION, **unlimited, **environment_of(PADDED)}
     wrong = []
-    async with application(database_url, fast=False, **settings_for(PADDED)) as ordinary:
+    async with application(database_url, fast=False, fresh=False, **settings_for(PADDED)) as ordinary:
         with (
             running_server(database_url, module="tests.differences.unlimited", **settings) as server,
             asking(server) as ask,

@@ -137,8 +137,11 @@ class Application:
 
 
 @asynccontextmanager
-async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator[Application]:
-    """Run an application on this database. It answers every query, with timeouts longer than a busy machine needs."""
+async def application(url: str, *, fast: bool, fresh: bool = True, **settings: Any) -> AsyncIterator[Application]:
+    """Run an application on this database. It answers every query, with timeouts longer than a busy machine needs.
+
+    `fresh` says whether something is known of the freshness of the tables.
+    """
     patient = dict.fromkeys(("statement_timeout", "request_timeout"), _PATIENCE_SECONDS)
     given = Settings.model_validate(
         {
@@ -160,7 +163,10 @@ async def application(url: str, *, fast: bool, **settings: Any) -> AsyncIterator
                 patches.enter_context(patch(constant, _PATIENCE_SECONDS))
             app = create_app(given, Draining())
             state = await running.enter_async_context(app.router.lifespan_context(app))
-        yield Application(app, {**state, "context": replace(state["context"], freshness=_Freshness())} if state else {})
+        found = {**(state or {})}
+        if fresh and state:
+            found["context"] = replace(state["context"], freshness=_Freshness())
+        yield Application(app, found)
 
 
 class _Freshness:

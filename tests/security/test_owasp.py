@@ -172,11 +172,11 @@ def test_owasp_06_parameters_only(reader: Caller, value: str) -> None:
 def test_owasp_07_no_addresses_of_callers() -> None:
     """The server sends no request to an address that a caller gives: no argument is an address or a command.
 
-    A new branch's endpoint is given by its size.
+    A new branch's endpoint is given by its size. A customer's address is compared with what is stored.
     """
     names = re.compile(r"ur[il]|host|address|endpoint|callback|webhook|redirect|command|path|query|sql", re.IGNORECASE)
     found = [(where, name) for where, name in arguments() if names.search(name)]
-    assert found == [("CreateDatabaseBranchInput", "endpoint")]
+    assert found == [("CreateDatabaseBranchInput", "endpoint"), ("CustomerFilter", "address")]
 
 
 # Denial of service.

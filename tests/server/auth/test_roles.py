@@ -27,6 +27,7 @@ ARGUMENTS = {
     "order": "(orderKey: 1)",
     "customer": "(customerKey: 1)",
     "part": "(partKey: 1)",
+    "orderGroups": "(by: [STATUS])",
     "node": '(id: "T3JkZXI6MQ==")',
     "nodes": '(ids: ["T3JkZXI6MQ=="])',
     "setOrderStatus": "(input: {orderKey: 1, status: OPEN})",

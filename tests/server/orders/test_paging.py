@@ -193,7 +193,10 @@ async def insert(database: asyncpg.Connection, rows: list[tuple[Any, ...]]) -> N
 
 
 def with_ties(order_by: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The whole order: ties go by the key in the direction of the last field."""
+    """The whole order: ties go by the key in the direction of the last field. Nothing ties in the key."""
+    fields = [one["field"] for one in order_by]
+    if "ORDER_KEY" in fields:
+        return order_by[: fields.index("ORDER_KEY") + 1]
     direction = order_by[-1]["direction"] if order_by else "ASC"
     return [*order_by, {"field": "ORDER_KEY", "direction": direction}]
 
