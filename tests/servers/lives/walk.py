@@ -104,7 +104,14 @@ class Walk:
 
 def persist(operator: Operator, change: Change, values: Mapping[str, Any]) -> None:
     """Make a change without faults, if it is not made yet."""
-    payload = operator.insist(document(change.mutation), input=values)["payload"]
+    payload: dict[str, Any] = {}
+
+    def accepted() -> bool:
+        payload.update(operator.insist(document(change.mutation), input=values)["payload"])
+        # The end of the change before it may be shown a second before it is stored.
+        return [error["code"] for error in payload["userErrors"]] != ["OPERATION_IN_PROGRESS"]
+
+    wait_for(accepted, what=lambda: f"{change.name} to be accepted: {payload['userErrors']}")
     assert payload["userErrors"] == [], (change.name, payload["userErrors"])
     if payload["operation"] is not None:
         ended = operator.ended(payload)
