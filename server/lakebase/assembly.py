@@ -126,7 +126,7 @@ class AdministrationRuntime:
         return self._runner.states()
 
     def start(self) -> None:
-        """Ask the platform soon how fresh the served tables are, so that the first caller who asks can be told."""
+        """Ask the platform in a moment how fresh the served tables are. The first caller then finds an answer."""
         if self.freshness is not None:
             self.freshness.start()
 

@@ -45,9 +45,9 @@ _READABLE: Final = frozenset(state for state in SyncState if state.value.startsw
 class PlatformFreshness:
     """Knows how fresh the served tables are: a `FreshnessSource` that asks the platform.
 
-    Whoever asks gets what is known at once. If that is old, a look begins in the background: a few calls to the control
-    plane, one after the other. It opens no connection to the database, which may be asleep. While looks fail, what is
-    known stays.
+    A caller gets the platform's last answer at once. If that is old, this class asks again in the background, with a
+    few calls to the control plane, one after the other. It opens no connection to the database, which may be asleep.
+    While the calls fail, callers go on getting the last answer.
 
     Args:
         loader: the platform.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from server.db.database import Database
     from server.settings import Settings
 
-# An export from a shell is of whoever may log in to the database, and only reads.
+# The caller of an export from a shell. Whoever runs the command can log in to the database anyway.
 _SHELL: Final = Principal("shell", frozenset({Role.READER}))
 # The ports that no field of a connection for readers uses.
 _UNUSED: Final[Any] = None
@@ -77,7 +77,7 @@ class ExportReads:
 
 
 class _NoAdministration:
-    """The administration for a caller who is no admin: admin fields are refused, and nobody audits a shell."""
+    """Stands for the administration where a shell calls: admin fields are refused, and no refusal is audited."""
 
     async def note_refused(self, *_: object, **__: object) -> None:
         """Do nothing."""
